@@ -1,0 +1,140 @@
+"""CoNLL: `token TAG`, flat, or with several tag columns for nested entities (Wojood); a blank line ends a sentence."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.errors import FormatError
+from annotations.schema import Document, Span
+
+# Corpora write the same type in two ways.
+_ALIASES = {"PER": "PERS"}
+_OPENING = frozenset("([{«“")
+_CLOSING = frozenset(")]}»”.,،؛:;!?؟%")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Words with the tags of each; `tags[i]` holds one tag, or several where entities nest."""
+
+    words: tuple[str, ...]
+    tags: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WordSpan:
+    """An entity over the words `[start, end)` of a sentence."""
+
+    start: int
+    end: int
+    label: str
+
+
+def read_sentences(path: Path) -> Iterator[Sentence]:
+    """The sentences of a CoNLL file; a malformed line is an error that names it."""
+    with path.open(encoding="utf-8") as lines:
+        yield from parse_sentences(lines, str(path))
+
+
+def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:
+    """The sentences of CoNLL lines."""
+    words: list[str] = []
+    tags: list[tuple[str, ...]] = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields:
+            if words:
+                yield Sentence(tuple(words), tuple(tags))
+                words, tags = [], []
+            continue
+        bad = [tag for tag in fields[1:] if tag != "O" and tag[:2] not in ("B-", "I-")]
+        if len(fields) < 2 or bad:
+            found = f"the tag {bad[0]!r}" if bad else "no tag"
+            raise FormatError(f"{where}:{number}: {found}; a line is a word and tags O, B-TYPE or I-TYPE")
+        words.append(fields[0])
+        tags.append(tuple(fields[1:]))
+    if words:
+        yield Sentence(tuple(words), tuple(tags))
+
+
+def entity_types(sentence: Sentence) -> set[str]:
+    """The types that occur in a sentence."""
+    return {tag[2:] for tags in sentence.tags for tag in tags if tag != "O"}
+
+
+def word_spans(sentence: Sentence) -> list[WordSpan]:
+    """The entities of a sentence, read type by type; an I- that follows nothing of its type begins an entity."""
+    spans = []
+    for label in sorted(entity_types(sentence)):
+        start = None
+        for i, tags in enumerate((*sentence.tags, ())):
+            begins, inside = f"B-{label}" in tags, f"I-{label}" in tags
+            if start is not None and (begins or not inside):
+                spans.append(WordSpan(start, i, label))
+                start = None
+            if begins or (inside and start is None):
+                start = i
+    return sorted(spans, key=lambda span: (span.start, -span.end, span.label))
+
+
+def type_tags(length: int, spans: Iterable[WordSpan], label: str) -> list[str]:
+    """The BIO tags of one type over `length` words; where spans of one type meet, the first in order stays."""
+    tags = ["O"] * length
+    for span in spans:
+        if span.label == label and all(tag == "O" for tag in tags[span.start : span.end]):
+            tags[span.start : span.end] = [f"B-{label}"] + [f"I-{label}"] * (span.end - span.start - 1)
+    return tags
+
+
+def word_offsets(words: Sequence[str], natural: bool = False) -> list[tuple[int, int]]:
+    """Where each word stands in the joined words: single spaces between, or the spacing of real text.
+
+    Natural spacing attaches closing marks to the word before, opening ones to the word after, quotes in turn.
+    """
+    offsets: list[tuple[int, int]] = []
+    position, attach, quoted = 0, True, False
+    for word in words:
+        opens = word in _OPENING or (word == '"' and not quoted)
+        closes = word in _CLOSING or (word == '"' and quoted)
+        quoted ^= word == '"'
+        if not (attach or (natural and closes)):
+            position += 1
+        offsets.append((position, position + len(word)))
+        position += len(word)
+        attach = natural and opens
+    return offsets
+
+
+def join_words(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> str:
+    """The text in which each word stands at its offset."""
+    ends = [0, *(end for _, end in offsets)]
+    return "".join(" " * (start - end) + word for word, (start, _), end in zip(words, offsets, ends, strict=False))
+
+
+def words_of(start: int, end: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """The words (as a range of indices) that a range of the text touches; None when it touches none."""
+    first = bisect_right(ranges, start, key=lambda found: found[1])
+    last = bisect_left(ranges, end, key=lambda found: found[0])
+    return (first, last) if first < last else None
+
+
+def canonical_label(label: str) -> str:
+    """One name for a type that corpora write in two ways (PER is PERS)."""
+    return _ALIASES.get(label, label)
+
+
+def sentence_document(sentence: Sentence, identifier: str, label_set: str, natural: bool = False) -> Document:
+    """A sentence as a document: its words joined, its entities as spans of the joined text."""
+    offsets = word_offsets(sentence.words, natural)
+    return Document(
+        id=identifier,
+        text=join_words(sentence.words, offsets),
+        entities=tuple(
+            Span(offsets[span.start][0], offsets[span.end - 1][1], canonical_label(span.label))
+            for span in word_spans(sentence)
+        ),
+        label_set=label_set,
+    )

@@ -1,0 +1,116 @@
+"""khabar JSONL: one document a line, the format in which every corpus and every prediction meets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from annotations.errors import DocumentError, FormatError
+from annotations.schema import Claim, Document, Range, Span, Stance
+
+_FIELDS = {
+    "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances", "claims", "topic",
+}  # fmt: skip
+
+
+def _range(value: Any) -> Range | None:
+    return None if value is None else (int(value[0]), int(value[1]))
+
+
+def _stance(row: dict[str, Any]) -> Stance:
+    evidence = row.get("evidence")
+    return Stance(
+        target=row["target"],
+        label=row["label"],
+        start=row.get("start"),
+        end=row.get("end"),
+        scope=_range(row.get("scope")),
+        holder=row.get("holder"),
+        evidence=None if evidence is None else tuple((int(start), int(end)) for start, end in evidence),
+    )
+
+
+def _optional_tuple(rows: Any, build: Any) -> Any:
+    return None if rows is None else tuple(build(row) for row in rows)
+
+
+def document_from_dict(row: dict[str, Any]) -> Document:
+    """The document of a JSON object; unknown fields and missing ids or texts are errors."""
+    unknown = sorted(set(row) - _FIELDS)
+    if unknown:
+        raise FormatError(f"unknown field {unknown[0]!r}; a document has {', '.join(sorted(_FIELDS))}")
+    for name in ("id", "text"):
+        if not isinstance(row.get(name), str):
+            raise FormatError(f"field {name!r} must be a string, got {type(row.get(name)).__name__}")
+    return Document(
+        id=row["id"],
+        text=row["text"],
+        title=row.get("title"),
+        source=row.get("source"),
+        date=row.get("date"),
+        license=row.get("license"),
+        entities=_optional_tuple(row.get("entities"), lambda e: Span(e["start"], e["end"], e["label"])),
+        label_set=row.get("label_set") or "fine",
+        stances=_optional_tuple(row.get("stances"), _stance),
+        claims=_optional_tuple(row.get("claims"), lambda c: Claim(c["text"], c["label"])),
+        topic=row.get("topic"),
+    )
+
+
+def document_to_dict(document: Document) -> dict[str, Any]:
+    """The JSON object of a document."""
+    return {
+        "id": document.id,
+        "text": document.text,
+        "title": document.title,
+        "source": document.source,
+        "date": document.date,
+        "license": document.license,
+        "entities": _optional_list(document.entities, ("start", "end", "label")),
+        "label_set": document.label_set,
+        "stances": _optional_list(
+            document.stances, ("target", "start", "end", "label", "scope", "holder", "evidence")
+        ),
+        "claims": _optional_list(document.claims, ("text", "label")),
+        "topic": document.topic,
+    }
+
+
+def _optional_list(rows: Iterable[Any] | None, fields: tuple[str, ...]) -> list[dict[str, Any]] | None:
+    return None if rows is None else [{name: getattr(row, name) for name in fields} for row in rows]
+
+
+def parse_document(line: str, where: str) -> Document:
+    """The document on one line; `where` names file and line in errors."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line is needed") from None
+    if not isinstance(row, dict):
+        raise FormatError(f"{where}: got a JSON {type(row).__name__}, need an object with id and text")
+    try:
+        return document_from_dict(row)
+    except (FormatError, DocumentError) as error:
+        raise FormatError(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise FormatError(f"{where}: an annotation is malformed ({type(error).__name__}: {error})") from None
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """The documents of a khabar JSONL file, in order; blank lines are passed over."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield parse_document(line, f"{path}:{number}")
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> int:
+    """Write documents as khabar JSONL; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for document in documents:
+            out.write(json.dumps(document_to_dict(document), ensure_ascii=False) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,76 @@
+"""The rules that gold must keep; each breach is told with document, place, what was found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from annotations.labels import LabelSchema, label_schema
+from annotations.schema import Document, Range, crossing_pairs, has_duplicates
+from annotations.text import is_diacritic
+
+CLAIM_LABELS = ("agree", "disagree", "discuss", "unrelated", "other")
+
+
+def _known_labels(document: Document, schema: LabelSchema) -> set[str] | None:
+    """The entity labels a document may use, or None where its corpus brings its own."""
+    return {"fine": set(schema.entities), "coarse": set(schema.coarse)}.get(document.label_set)
+
+
+def _entity_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
+    spans = document.entities or ()
+    known = _known_labels(document, schema)
+    for span in spans:
+        where = f"{span.label} [{span.start}, {span.end})"
+        if span.end > len(document.text):
+            yield f"{where}: ends past the text of {len(document.text)} code points; correct the offset"
+            continue
+        surface = document.surface(span)
+        if surface != surface.strip():
+            yield f"{where}: begins or ends on a space; narrow it to the letters"
+        elif is_diacritic(surface[0]):
+            yield f"{where}: begins on a diacritic; move the start to its letter"
+        if "\n" in surface:
+            yield f"{where}: crosses a line break; split it"
+        if known is not None and span.label not in known:
+            yield f"{where}: unknown label; label set {document.label_set} has {', '.join(sorted(known))}"
+    for first, second in crossing_pairs(spans):
+        yield (
+            f"{first.label} [{first.start}, {first.end}) crosses {second.label} [{second.start}, {second.end}); "
+            "nest them or part them"
+        )
+    duplicate = has_duplicates(spans)
+    if duplicate:
+        yield f"{duplicate.label} [{duplicate.start}, {duplicate.end}) is given twice; drop one"
+
+
+def _outside(found: Range | None, document: Document) -> bool:
+    return found is not None and not 0 <= found[0] < found[1] <= len(document.text)
+
+
+def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
+    for stance in document.stances or ():
+        where = f"stance toward {stance.target!r}"
+        if stance.label not in schema.stances:
+            yield f"{where}: unknown label {stance.label!r}; use {', '.join(schema.stances)}"
+        for found in (stance.scope, *(stance.evidence or ())):
+            if _outside(found, document):
+                yield f"{where}: range {found} lies outside the text of {len(document.text)} code points"
+        if stance.start is not None and document.text[stance.start : stance.end] != stance.target:
+            yield f"{where}: the text at [{stance.start}, {stance.end}) is not the target; correct it or use null"
+    for claim in document.claims or ():
+        if claim.label not in CLAIM_LABELS:
+            yield f"claim: unknown label {claim.label!r}; use {', '.join(CLAIM_LABELS)}"
+    if document.topic is not None and document.topic not in schema.topics:
+        yield f"topic: unknown label {document.topic!r}; use {', '.join(schema.topics)}"
+
+
+def problems(documents: Iterable[Document]) -> Iterator[str]:
+    """What is wrong with gold documents, one line a breach: `document id: place: found; what to do`."""
+    schema = label_schema()
+    seen: set[str] = set()
+    for document in documents:
+        if document.id in seen:
+            yield f"{document.id}: duplicate id; ids are unique within a file"
+        seen.add(document.id)
+        for problem in (*_entity_problems(document, schema), *_attitude_problems(document, schema)):
+            yield f"{document.id}: {problem}"

@@ -1,0 +1,134 @@
+"""Stance and claim: a target or claim against the parts of a text, and the sentences that carry the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.conll import words_of
+from annotations.schema import Range
+from annotations.text import sentences, shared_words
+from serving.bundle import Head
+from serving.decoding import log_softmax
+from serving.encoding import NO_PIECE, EncodedText
+from serving.prediction import Attitude
+from serving.reader import Reader
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+MAX_SENTENCES = 24  # that are judged for one target or claim: those that share most words with it
+MAX_EVIDENCE = 3
+_UNDECIDED = frozenset({"other", "neutral"})
+
+
+class TargetError(ValueError):
+    """A target or claim that leaves no room for the text beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a text that is judged at once: its pieces, and its range of code points (None: the title)."""
+
+    pieces: Ints
+    place: Range | None
+    overlap: float  # the share of the target's or claim's words in it
+
+
+def attitudes(
+    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, asked: Sequence[str]
+) -> tuple[Attitude, ...]:
+    """What a text feels toward each target, or says of each claim."""
+    return tuple(_attitude(reader, head, text, encoded, title, about) for about in asked)
+
+
+def _attitude(
+    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
+) -> Attitude:
+    first = reader.encoder.pieces(about)
+    room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
+    if not 0 < len(first) <= room:
+        raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
+    by_sentence = _likeliest(_sentence_parts(text, encoded, about, reader.encoder.window.size - 2))
+    parts = by_sentence if head.unit == "sentence" else _mentioning(_window_parts(text, encoded, about))
+    if title:
+        pieces = reader.encoder.pieces(title)[: reader.encoder.window.size - 2]
+        parts = [*parts, Part(pieces, None, shared_words(about, title))]
+    probabilities = _judge(reader, head, first, parts)
+    combined = combine(probabilities, head)
+    label = int(combined.argmax())
+    evidence: tuple[Range, ...] = ()
+    if head.labels[label] not in _UNDECIDED:
+        if head.unit == "sentence":
+            evidence = _evidence(probabilities, parts, label)
+        else:
+            evidence = _evidence(_judge(reader, head, first, by_sentence), by_sentence, label)
+    return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
+
+
+def combine(probabilities: Floats, head: Head) -> Floats:
+    """One distribution (labels,) from those of the parts, (parts, labels), by the bundle's rule.
+
+    mean: their mean. most_decided: the part that is least undecided (other, neutral) speaks for the text.
+    """
+    if head.combine == "mean":
+        mean: Floats = probabilities.mean(axis=0)
+        return mean
+    undecided = [i for i, label in enumerate(head.labels) if label in _UNDECIDED]
+    chosen: Floats = probabilities[probabilities[:, undecided].sum(axis=1).argmin()]
+    return chosen
+
+
+def _judge(reader: Reader, head: Head, first: Ints, parts: Sequence[Part]) -> Floats:
+    logits = reader.judge(head, [(first, part.pieces) for part in parts])
+    probabilities: Floats = np.exp(log_softmax(logits / head.temperature))
+    return probabilities
+
+
+def _window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
+    parts = []
+    for window in encoded.windows:
+        inside = (encoded.word_pieces >= window.start) & (encoded.word_pieces < window.end)
+        found = np.flatnonzero(inside)
+        place = (encoded.words[found[0]][0], encoded.words[found[-1]][1]) if len(found) else (0, len(text))
+        overlap = shared_words(about, text[place[0] : place[1]])
+        parts.append(Part(encoded.pieces[window.start : window.end], place, overlap))
+    return parts
+
+
+def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+    """The sentences, one longer than a window in several parts."""
+    parts = []
+    for start, end in sentences(text):
+        found = words_of(start, end, encoded.words)
+        pieces = encoded.word_pieces[found[0] : found[1]] if found else encoded.word_pieces[:0]
+        pieces = pieces[pieces != NO_PIECE]
+        if not len(pieces):
+            continue
+        after = encoded.word_pieces[found[1] :] if found else pieces
+        after = after[after > pieces[-1]]
+        last = int(after[0]) if len(after) else len(encoded.pieces)
+        overlap = shared_words(about, text[start:end])
+        for low in range(int(pieces[0]), last, size):
+            parts.append(Part(encoded.pieces[low : min(low + size, last)], (start, end), overlap))
+    return parts
+
+
+def _mentioning(parts: list[Part]) -> list[Part]:
+    """The parts that hold all words of the target, or all parts where none does."""
+    return [part for part in parts if part.overlap == 1] or parts
+
+
+def _likeliest(parts: list[Part]) -> list[Part]:
+    """The parts that share most words with the target or claim, at most `MAX_SENTENCES`."""
+    return sorted(parts, key=lambda part: -part.overlap)[:MAX_SENTENCES]
+
+
+def _evidence(probabilities: Floats, parts: Sequence[Part], label: int) -> tuple[Range, ...]:
+    """The sentences that say the same, the surest first taken; where none does, the one that says it most."""
+    order = [int(i) for i in (-probabilities[:, label]).argsort() if parts[i].place is not None]
+    agreeing = [i for i in order if probabilities[i].argmax() == label] or order[:1]
+    places = list(dict.fromkeys(place for i in agreeing if (place := parts[i].place) is not None))
+    return tuple(sorted(places[:MAX_EVIDENCE]))

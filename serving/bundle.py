@@ -1,0 +1,180 @@
+"""The bundle: what training hands to serving, a folder of data that is verified before it is used.
+
+`bundle.json` says what the other files are and is written last; a folder without it is no bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from annotations.clitics import NameLexicon
+from annotations.errors import KhabarError
+from annotations.text import Normalization
+from serving.encoding import TextEncoder, WindowRule
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+LEXICON = "names.tsv"
+CARD = "MODEL_CARD.md"
+DEFAULT_FOLDER = Path(__file__).parent / "default_bundle"
+
+
+class BundleError(KhabarError):
+    """A bundle that is missing, damaged or of another format."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Head(_Settings):
+    """A head of the model and how its answer is read.
+
+    nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one label of a text
+    and a target or claim. `temperature` divides the logits of text and pair heads; `slope` and `intercept` map the
+    logit of a span's score to that of its confidence (Platt scaling).
+    """
+
+    name: str
+    kind: Literal["nested", "flat", "text", "pair"]
+    labels: tuple[str, ...]
+    experimental: bool = False
+    temperature: float = 1.0
+    slope: float = 1.0
+    intercept: float = 0.0
+    combine: Literal["mean", "most_decided"] = "mean"
+    unit: Literal["window", "sentence"] = "window"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The BIO tags of a flat head, in the order of its logits."""
+        return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
+
+    @property
+    def width(self) -> int:
+        """How many numbers the head gives for a word (or a text)."""
+        return {"nested": 3 * len(self.labels), "flat": len(self.tags)}.get(self.kind, len(self.labels))
+
+
+class Manifest(_Settings):
+    """All of `bundle.json`."""
+
+    format: int
+    name: str
+    version: str
+    encoder: str
+    heads: tuple[Head, ...]
+    window: dict[str, int]
+    pair_max_pieces: int
+    special: dict[str, int]
+    normalization: dict[str, bool]
+    files: dict[str, str]  # name -> sha256
+    training: dict[str, Any]
+    data: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """The bundle of a folder, every file checked against its hash."""
+        manifest = _read_manifest(folder)
+        for name, expected in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise BundleError(f"{folder}: {name} is missing; copy the whole bundle or export it again")
+            found = sha256(path)
+            if found != expected:
+                raise BundleError(
+                    f"{path}: sha256 is {found[:12]}…, bundle.json says {expected[:12]}…; the file is damaged or "
+                    "from another bundle, copy or export it again"
+                )
+        return cls(folder, manifest)
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The version of the model."""
+        return self.manifest.version
+
+    def head(self, name: str) -> Head:
+        """A head by its name."""
+        for head in self.manifest.heads:
+            if head.name == name:
+                return head
+        names = ", ".join(head.name for head in self.manifest.heads)
+        raise BundleError(f"{self.folder}: no head {name!r}; this bundle has {names}")
+
+    @cached_property
+    def lexicon(self) -> NameLexicon:
+        """The words that begin names, by which clitics are told apart."""
+        return NameLexicon.read(self.folder / LEXICON)
+
+    def text_encoder(self) -> TextEncoder:
+        """The tokenizer with the rules of the model."""
+        return TextEncoder.from_file(
+            self.folder / TOKENIZER,
+            Normalization(**self.manifest.normalization),
+            WindowRule(**self.manifest.window),
+            **self.manifest.special,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What a client may want to know of the model, ready for JSON."""
+        manifest = self.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "encoder": manifest.encoder,
+            "heads": {head.name: {"kind": head.kind, "labels": list(head.labels)} for head in manifest.heads},
+            "experimental": [head.name for head in manifest.heads if head.experimental],
+            "data": manifest.data,
+            "scores": manifest.scores,
+        }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `bundle.json`, which makes a folder a bundle; everything else must stand there already."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: no {MANIFEST}; give the folder of a bundle that `khabar train` finished")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(f"{path}: {place}: {first['msg']}; export the bundle again") from None
+    if manifest.format != FORMAT:
+        raise BundleError(
+            f"{path}: format {manifest.format}, this khabar reads {FORMAT}; "
+            + ("install a newer khabar" if manifest.format > FORMAT else "export the bundle again")
+        )
+    return manifest

@@ -1,0 +1,119 @@
+"""From tag scores to entities: the best path that breaks no BIO rule, spans, and spans that nest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSpan:
+    """An entity over the words `[start, end)`; `score` in (0, 1) is the least probable of its tags."""
+
+    start: int
+    end: int
+    label: str
+    score: float
+
+
+def allowed_transitions(tags: Sequence[str]) -> tuple[Bools, Bools]:
+    """Which BIO tag may begin a text, (tags,), and which may follow which, (tags, tags): [i, j] when j follows i."""
+
+    def follows(previous: str | None, tag: str) -> bool:
+        return not tag.startswith("I-") or (previous is not None and previous != "O" and previous[2:] == tag[2:])
+
+    begins = np.array([follows(None, tag) for tag in tags])
+    table = np.array([[follows(previous, tag) for tag in tags] for previous in tags])
+    return begins, table
+
+
+def best_path(logits: Floats, begins: Bools, allowed: Bools) -> Ints:
+    """The best-scoring tag sequence that breaks no BIO rule, by the Viterbi algorithm.
+
+    logits is (words, tags); begins is (tags,), allowed (tags, tags), true at [i, j] when j may follow i.
+    Returns (words,) tag ids.
+    """
+    greedy = logits.argmax(axis=1)
+    if len(greedy) == 0 or (begins[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
+        return greedy.astype(np.int64)
+    penalty = np.where(allowed, 0.0, -np.inf)
+    score = np.where(begins, logits[0], -np.inf)
+    back = np.zeros(logits.shape, dtype=np.int64)
+    for i in range(1, len(logits)):
+        through = score[:, None] + penalty
+        back[i] = through.argmax(axis=0)
+        score = through.max(axis=0) + logits[i]
+    path = np.zeros(len(logits), dtype=np.int64)
+    path[-1] = score.argmax()
+    for i in range(len(logits) - 1, 0, -1):
+        path[i - 1] = back[i, path[i]]
+    return path
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Log probabilities over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def decode_flat(logits: Floats, tags: Sequence[str]) -> list[TaggedSpan]:
+    """The entities of one BIO sequence; logits is (words, tags)."""
+    path = best_path(logits, *allowed_transitions(tags))
+    log_probs = log_softmax(logits)[np.arange(len(path)), path]
+    spans: list[TaggedSpan] = []
+    start = None
+    for i in range(len(path) + 1):
+        tag = tags[path[i]] if i < len(path) else "O"
+        if start is not None and not tag.startswith("I-"):
+            score = float(np.exp(log_probs[start:i].min()))
+            spans.append(TaggedSpan(start, i, tags[path[start]][2:], score))
+            start = None
+        if tag.startswith("B-"):
+            start = i
+    return spans
+
+
+def decode_nested(logits: Floats, types: Sequence[str]) -> list[TaggedSpan]:
+    """The entities of one BIO sequence per type, (words, types, 3: O B I), made to nest."""
+    spans: list[TaggedSpan] = []
+    winners = logits.argmax(axis=2)
+    for column, label in enumerate(types):
+        if winners[:, column].any():
+            spans.extend(decode_flat(logits[:, column], ("O", f"B-{label}", f"I-{label}")))
+    return drop_crossing(spans)
+
+
+def drop_crossing(spans: Sequence[TaggedSpan]) -> list[TaggedSpan]:
+    """Spans of which none cross: of two that do, the less certain goes. In order of start, the longer first."""
+    kept: list[TaggedSpan] = []
+    cluster: list[TaggedSpan] = []
+    reach = 0
+    for span in sorted(spans, key=_place):
+        if span.start >= reach:
+            kept.extend(_without_crossing(cluster))
+            cluster = []
+        cluster.append(span)
+        reach = max(reach, span.end)
+    kept.extend(_without_crossing(cluster))
+    return sorted(kept, key=_place)
+
+
+def _place(span: TaggedSpan) -> tuple[int, int, str]:
+    return span.start, -span.end, span.label
+
+
+def _without_crossing(cluster: list[TaggedSpan]) -> list[TaggedSpan]:
+    """The spans of one overlapping cluster, taken by score, that cross none taken before."""
+    kept: list[TaggedSpan] = []
+    for span in sorted(cluster, key=lambda span: (-span.score, _place(span))):
+        if not any(a.start < b.start < a.end < b.end for other in kept for a, b in ((span, other), (other, span))):
+            kept.append(span)
+    return kept

@@ -1,0 +1,116 @@
+"""Mentions to entities: exact boundaries, plain forms, and which mentions name the same thing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from annotations.clitics import NameLexicon, lexicon_key, plain_form
+from annotations.labels import LabelSchema
+from annotations.schema import Range
+from annotations.text import normalize
+from serving.prediction import Entity
+
+# Heads that make another thing of a name: the governorate of Homs is not the city of Homs.
+_DISTINCT_HEADS = frozenset({"محافظه", "ولايه", "اقليم", "اماره", "منطقه", "قضاء", "مديريه", "جامعه", "مطار"})
+_NAMES = frozenset({"PERS", "ORG", "GPE", "LOC", "FAC", "NORP", "EVENT", "PRODUCT", "LAW", "WEBSITE", "LANGUAGE"})
+_ACTORS = ("PERS", "ORG", "NORP")
+MAX_AUTO_TARGETS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A decoded span in the text as received with its calibrated confidence."""
+
+    start: int
+    end: int
+    label: str
+    confidence: float
+
+
+def clitic_cutter(text: str, words: Sequence[Range], lexicon: NameLexicon) -> Callable[[Range], int]:
+    """A function that gives where a name begins inside its first word, clitics cut off."""
+    counts: Counter[str] = Counter()
+
+    def article_count(key: str) -> int:
+        if not counts:
+            counts.update(lexicon_key(normalize(text[start:end]).text) for start, end in words)
+        return counts[key]
+
+    def cut(word: Range) -> int:
+        letters = normalize(text[word[0] : word[1]])
+        length = lexicon.clitics(letters.text, article_count)
+        return word[0] + letters.starts[length] if length else word[0]
+
+    return cut
+
+
+def link_mentions(text: str, mentions: Sequence[Mention], schema: LabelSchema) -> tuple[Entity, ...]:
+    """Mentions as entities e1, e2, … in the order of the text, each tied to the entity it belongs to."""
+    plain = [plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start]) for m in mentions]
+    owners = _owners(mentions, [_key(form) for form in plain])
+    return tuple(
+        Entity(
+            id=f"e{i + 1}",
+            start=mention.start,
+            end=mention.end,
+            text=text[mention.start : mention.end],
+            label=mention.label,
+            coarse=schema.coarse_of(mention.label),
+            confidence=round(mention.confidence, 4),
+            normalized=plain[i],
+            mention_of=f"e{owners[i] + 1}",
+        )
+        for i, mention in enumerate(mentions)
+    )
+
+
+def _key(form: str) -> tuple[str, ...]:
+    clean = lexicon_key(form).replace("ة", "ه").replace("ى", "ي")
+    return tuple(clean.split())
+
+
+def _owners(mentions: Sequence[Mention], keys: Sequence[tuple[str, ...]]) -> list[int]:
+    """For each mention the index of the entity it belongs to: the first of its name, or of the longer name."""
+    first: dict[tuple[str, tuple[str, ...]], int] = {}
+    for i, (mention, key) in enumerate(zip(mentions, keys, strict=True)):
+        first.setdefault((mention.label, key), i)
+    longer: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for (label, key), i in first.items():
+        for short in _short_forms(label, key):
+            longer[label, short].append(i)
+    owners = []
+    for i, (mention, key) in enumerate(zip(mentions, keys, strict=True)):
+        if mention.label not in _NAMES:
+            owners.append(i)
+            continue
+        candidates = longer.get((mention.label, key), [])
+        owners.append(max(candidates, key=lambda j: len(keys[j])) if candidates else first[mention.label, key])
+    # a short form of a short form belongs to the longest
+    return [owners[owner] for owner in owners]
+
+
+def _short_forms(label: str, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Shorter names by which a text may call the same thing again."""
+    if label == "PERS":
+        for start in range(len(key)):
+            for end in range(start + 1, min(len(key), start + 6) + 1):
+                if end - start < len(key):
+                    yield key[start:end]
+    elif label in ("ORG", "GPE", "LOC", "FAC") and len(key) > 1 and key[0] not in _DISTINCT_HEADS:
+        yield key[1:]
+
+
+def salient_targets(entities: Sequence[Entity], text_length: int) -> list[str]:
+    """The names of the actors a text turns on, at most five: by mentions, those met early first among equals."""
+    groups: dict[str, list[Entity]] = defaultdict(list)
+    for entity in entities:
+        if entity.label in _ACTORS:
+            groups[entity.mention_of].append(entity)
+
+    def salience(mentions: list[Entity]) -> float:
+        return sum(mention.confidence for mention in mentions) - mentions[0].start / max(text_length, 1)
+
+    ranked = sorted(groups.values(), key=salience, reverse=True)[:MAX_AUTO_TARGETS]
+    return [max((m.normalized for m in group), key=len) for group in ranked]

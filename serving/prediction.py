@@ -1,0 +1,134 @@
+"""What khabar is asked and what it answers: articles in, predictions out; dicts only at the edge.
+
+All offsets are Unicode code points into `Article.text` as received, end exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from annotations.schema import Document, Range
+from annotations.text import reject_surrogates
+
+MAX_CODE_POINTS = 200_000  # an article that the service takes; the Tagger itself has no limit
+MAX_ARTICLES = 64  # a request
+MAX_BODY_BYTES = 4 * 1024 * 1024  # a request
+
+Targets = tuple[str, ...] | Literal["auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """A text to read, with the targets and claims whose stance is asked; `auto` takes the most salient entities.
+
+    The title informs topic, stance and claim and is never tagged.
+    """
+
+    text: str
+    id: str | None = None
+    title: str | None = None
+    targets: Targets = ()
+    claims: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str | Document | Article) -> Article:
+        """The article of a string or of a document (whose gold is not looked at)."""
+        if isinstance(source, Article):
+            return source
+        if isinstance(source, Document):
+            return cls(source.text, id=source.id, title=source.title)
+        return cls(source)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A mention, `article.text[start:end] == text`.
+
+    `normalized` is without clitics, diacritics and tatweel; `mention_of` is the id of the entity it belongs to: the
+    first mention of the same name, or of the longer name whose short form it is.
+    """
+
+    id: str
+    start: int
+    end: int
+    text: str
+    label: str
+    coarse: str | None
+    confidence: float
+    normalized: str
+    mention_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A label with the calibrated probability that it is right."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attitude:
+    """What a text feels toward a target, or says of a claim, with the sentences that carry it."""
+
+    about: str
+    label: str
+    confidence: float
+    evidence: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """All that was read in one article; `error` says why an article was not read, and then the rest is empty."""
+
+    id: str | None
+    entities: tuple[Entity, ...] = ()
+    topics: tuple[Labelled, ...] = ()
+    stances: tuple[Attitude, ...] = ()
+    claims: tuple[Attitude, ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the API."""
+        return {
+            "id": self.id,
+            "entities": [entity_dict(entity) for entity in self.entities],
+            "topics": [{"label": topic.label, "confidence": topic.confidence} for topic in self.topics],
+            "stances": [_attitude_dict("target", stance) for stance in self.stances],
+            "claims": [_attitude_dict("claim", claim) for claim in self.claims],
+            "error": self.error,
+        }
+
+
+def entity_dict(entity: Entity) -> dict[str, Any]:
+    """The JSON object of an entity."""
+    return {name: getattr(entity, name) for name in Entity.__dataclass_fields__}
+
+
+def _attitude_dict(kind: str, attitude: Attitude) -> dict[str, Any]:
+    return {
+        kind: attitude.about,
+        "label": attitude.label,
+        "confidence": attitude.confidence,
+        "evidence": [list(found) for found in attitude.evidence],
+    }
+
+
+def article_problem(article: Article, max_code_points: int | None = None) -> str | None:
+    """What keeps an article from being read, in words without its text; None when nothing does."""
+    if not article.text.strip():
+        return "text is empty; send the words of the article"
+    if max_code_points is not None and len(article.text) > max_code_points:
+        return f"text has {len(article.text)} code points; the limit is {max_code_points}, split the article"
+    fields: Sequence[tuple[str, str]] = [("text", article.text), ("title", article.title or "")]
+    fields = [*fields, *((f"claims[{i}]", claim) for i, claim in enumerate(article.claims))]
+    if article.targets != "auto":
+        fields = [*fields, *((f"targets[{i}]", target) for i, target in enumerate(article.targets))]
+    try:
+        for name, value in fields:
+            reject_surrogates(value, name)
+    except ValueError as error:
+        return str(error)
+    return None

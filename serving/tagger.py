@@ -1,0 +1,147 @@
+"""The Tagger: articles in, predictions out. The service, the command line and batch jobs all call this."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from annotations.labels import label_schema
+from annotations.schema import Document, Span
+from serving.attitudes import TargetError, attitudes
+from serving.bundle import DEFAULT_FOLDER, Bundle, Head
+from serving.decoding import TaggedSpan, decode_flat, decode_nested, log_softmax
+from serving.mentions import Mention, clitic_cutter, link_mentions, salient_targets
+from serving.prediction import Article, Attitude, Labelled, Prediction, article_problem
+from serving.reader import Reader, Reading
+from serving.runtime import Backend
+
+ANSWER_HEAD = "khabar"
+GROUP_CODE_POINTS = 200_000  # texts read together; bounds the memory of a long list
+
+
+class Tagger:
+    """A bundle that reads articles."""
+
+    def __init__(self, bundle: Bundle, backend: Backend | None = None, threads: int = 0) -> None:
+        self.bundle = bundle
+        self.reader = Reader(bundle, backend, threads)
+        heads = {head.name: head for head in bundle.manifest.heads}
+        word_heads = [head for head in heads.values() if head.kind in ("nested", "flat")]
+        self.answer_head = heads.get(ANSWER_HEAD) or (word_heads[0] if word_heads else None)
+        self.heads = heads
+
+    @classmethod
+    def from_bundle(cls, folder: Path, threads: int = 0) -> Tagger:
+        """The tagger of a bundle's folder; `threads` 0 takes all cores."""
+        return cls(Bundle.load(Path(folder)), threads=threads)
+
+    @classmethod
+    @cache
+    def default(cls) -> Tagger:
+        """The tagger of the bundle that is installed with khabar."""
+        return cls.from_bundle(DEFAULT_FOLDER)
+
+    def tag(
+        self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
+    ) -> list[Prediction]:
+        """One prediction an article, in order; an article that cannot be read gets an `error` of its own."""
+        asked = [Article.of(article) for article in articles]
+        predictions: list[Prediction | None] = [None] * len(asked)
+        readable = []
+        for i, article in enumerate(asked):
+            problem = article_problem(article, max_code_points)
+            if problem is None:
+                readable.append(i)
+            else:
+                predictions[i] = Prediction(article.id, error=problem)
+        for group in _groups(readable, [len(article.text) for article in asked]):
+            texts = [asked[i].text for i in group]
+            for i, reading in zip(group, self.reader.read(texts), strict=True):
+                predictions[i] = self._predict(asked[i], reading)
+        return [prediction for prediction in predictions if prediction is not None]
+
+    def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
+        """The entities of each text by one head, with their confidences, clitics cut as the head's gold does.
+
+        Offsets are code points of the text as received. Heads of public corpora leave clitics attached.
+        """
+        head = self.bundle.head(head_name)
+        found = []
+        for text, reading in zip(texts, self.reader.read(texts), strict=True):
+            mentions = self._mentions(text, reading, head, cut=head_name == ANSWER_HEAD)
+            found.append(tuple((Span(m.start, m.end, m.label), m.confidence) for m in mentions))
+        return found
+
+    def _predict(self, article: Article, reading: Reading) -> Prediction:
+        try:
+            head = self.answer_head
+            mentions = self._mentions(article.text, reading, head) if head else []
+            entities = link_mentions(article.text, mentions, label_schema())
+            targets = article.targets
+            if targets == "auto":
+                targets = tuple(salient_targets(entities, len(article.text)))
+            return Prediction(
+                article.id,
+                entities,
+                self._topics(article, reading),
+                self._attitudes("stance", article, reading, targets),
+                self._attitudes("claim", article, reading, article.claims),
+            )
+        except TargetError as error:
+            return Prediction(article.id, error=str(error))
+
+    def _mentions(self, text: str, reading: Reading, head: Head, cut: bool = True) -> list[Mention]:
+        logits = reading.words[head.name]
+        if head.kind == "nested":
+            tagged = decode_nested(logits.reshape(len(logits), len(head.labels), 3), head.labels)
+        else:
+            tagged = decode_flat(logits, head.tags)
+        words = reading.encoded.words
+        begin = clitic_cutter(text, words, self.bundle.lexicon)
+        mentions = []
+        for span in tagged:
+            first, last = words[reading.word_index[span.start]], words[reading.word_index[span.end - 1]]
+            start = begin(first) if cut else first[0]
+            mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
+        return mentions
+
+    def _topics(self, article: Article, reading: Reading) -> tuple[Labelled, ...]:
+        for head in self.reader.text_heads:
+            logits = reading.texts[head.name]
+            if article.title and article.title.strip():
+                logits = (logits + self.reader.read([article.title])[0].texts[head.name]) / 2
+            probabilities = np.exp(log_softmax(logits / head.temperature))
+            best = int(probabilities.argmax())
+            return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)
+        return ()
+
+    def _attitudes(
+        self, name: str, article: Article, reading: Reading, asked: Sequence[str]
+    ) -> tuple[Attitude, ...]:
+        if not asked:
+            return ()
+        head = self.bundle.head(name)
+        return attitudes(self.reader, head, article.text, reading.encoded, article.title, asked)
+
+
+def confidence(span: TaggedSpan, head: Head) -> float:
+    """The calibrated probability that a span is right: Platt scaling of its score's logit."""
+    score = min(max(span.score, 1e-6), 1 - 1e-6)
+    return 1 / (1 + math.exp(-(head.slope * math.log(score / (1 - score)) + head.intercept)))
+
+
+def _groups(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """Indices in their order, in groups of bounded total size; one that is larger goes alone."""
+    groups: list[list[int]] = []
+    total = 0
+    for i in indices:
+        if not groups or total + sizes[i] > GROUP_CODE_POINTS:
+            groups.append([])
+            total = 0
+        groups[-1].append(i)
+        total += sizes[i]
+    return groups

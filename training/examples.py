@@ -1,0 +1,138 @@
+"""Documents to training examples, by serving's own tokenizer, words and windows; what is lost is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from annotations.conll import words_of
+from annotations.schema import Document, Span
+from serving.bundle import Head
+from serving.encoding import NO_PIECE, EncodedText, TextEncoder
+
+log = logging.getLogger(__name__)
+Ints = npt.NDArray[np.int64]
+IGNORED = -100  # the label of a piece that no word begins in
+OUTSIDE, BEGIN, INSIDE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One input of the model with the labels of one head.
+
+    `input_ids` and `segments` are (pieces,). `labels` is (pieces * columns,) for heads of words, with a column per
+    type where they nest, and (1,) for texts and pairs. `source` names the corpus.
+    """
+
+    input_ids: list[int]
+    segments: list[int]
+    labels: list[int]
+    head: str
+    source: str
+
+
+@dataclass
+class Losses:
+    """What could not be turned into labels, by reason."""
+
+    counts: Counter[str]
+
+    def report(self, source: str) -> None:
+        """Say once what was lost."""
+        for reason, count in sorted(self.counts.items()):
+            log.warning("%s: %s %d times", source, reason, count)
+
+
+def word_tags(encoded: EncodedText, spans: Iterable[Span], head: Head, losses: Losses) -> Ints:
+    """The tags of each word, (words, columns): per type O B I for a nested head, one BIO tag for a flat one."""
+    nested = head.kind == "nested"
+    column = {label: i for i, label in enumerate(head.labels)}
+    tags = np.zeros((len(encoded.words), len(head.labels) if nested else 1), dtype=np.int64)
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        found = words_of(span.start, span.end, encoded.words)
+        if found is None or span.label not in column:
+            losses.counts["entity without a word" if found is None else f"unknown type {span.label}"] += 1
+            continue
+        start, end = found
+        where = column[span.label] if nested else 0
+        if tags[start:end, where].any():
+            losses.counts["entity that overlaps one of its own column"] += 1
+            continue
+        begin = BEGIN if nested else 1 + 2 * column[span.label]
+        tags[start:end, where] = begin + 1
+        tags[start, where] = begin
+    return tags
+
+
+def word_examples(
+    documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str
+) -> Iterator[Example]:
+    """The windows of annotated documents for a head of words."""
+    losses = Losses(Counter())
+    for document in documents:
+        encoded = encoder.encode(document.text)
+        tags = word_tags(encoded, document.entities or (), head, losses)
+        labels = np.full((len(encoded.pieces), tags.shape[1]), IGNORED, dtype=np.int64)
+        has_piece = encoded.word_pieces != NO_PIECE
+        # words that share a piece (two signs in one): the first one's tag teaches it
+        labels[encoded.word_pieces[has_piece][::-1]] = tags[has_piece][::-1]
+        for window in encoded.windows:
+            ids, segments = encoder.frame(encoded.pieces[window.start : window.end])
+            framed = np.full((len(ids), labels.shape[1]), IGNORED, dtype=np.int64)
+            framed[1:-1] = labels[window.start : window.end]
+            yield Example(ids.tolist(), segments.tolist(), framed.ravel().tolist(), head.name, source)
+    losses.report(source)
+
+
+def text_examples(
+    documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str, max_pieces: int
+) -> Iterator[Example]:
+    """Texts with a topic: at most `max_pieces` of each, which is said once."""
+    cut = 0
+    for document in documents:
+        pieces = encoder.pieces(document.text[: max_pieces * 12])
+        cut += len(pieces) > max_pieces - 2
+        ids, segments = encoder.frame(pieces[: max_pieces - 2])
+        label = head.labels.index(str(document.topic))
+        yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
+    log.info("%s: %d of %d texts are read for their first %d pieces", source, cut, len(documents), max_pieces)
+
+
+def pair_examples(
+    documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str, max_pieces: int
+) -> Iterator[Example]:
+    """(target or claim, passage) pairs; a text longer than a passage gives one pair for each of its windows."""
+    for document in documents:
+        asked = [(claim.text, claim.label) for claim in document.claims or ()]
+        if head.labels == ("favor", "against", "neutral"):
+            asked = [(stance.target, stance.label) for stance in document.stances or ()]
+        encoded = encoder.encode(document.text)
+        for about, name in asked:
+            label = name if name in head.labels else "other"
+            first = encoder.pieces(about)
+            for window in encoded.windows:
+                second = encoded.pieces[window.start : window.end]
+                ids, segments = encoder.frame_pair(first, second, max_pieces)
+                labels = [head.labels.index(label)]
+                yield Example(ids.tolist(), segments.tolist(), labels, head.name, source)
+
+
+def examples_of(
+    documents: Sequence[Document],
+    head: Head,
+    encoder: TextEncoder,
+    source: str,
+    max_pieces: int | None,
+    pair_max_pieces: int,
+) -> Iterator[Example]:
+    """The examples of documents for any kind of head."""
+    if head.kind == "text":
+        return text_examples(documents, head, encoder, source, max_pieces or encoder.window.size)
+    if head.kind == "pair":
+        return pair_examples(documents, head, encoder, source, pair_max_pieces)
+    return word_examples(documents, head, encoder, source)
