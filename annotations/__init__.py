@@ -1,1 +1,3 @@
-"""What an article means: documents, spans, labels, Arabic text, the seed article and readers of public corpora."""
+"""What an article means: documents, spans, labels, Arabic text, the seed article and readers of
+public corpora.
+"""

@@ -1,8 +1,8 @@
 """Attached one-letter clitics: where a name begins inside its first word.
 
-و ف ب ل ك س are written on to the next word, but وليد and باريس begin with the same letters. A word that could be read
-both ways is decided by how often each reading begins a name: in a lexicon counted from annotated corpora, and in the
-article itself.
+و ف ب ل ك س are written on to the next word, but وليد and باريس begin with the same letters. A word
+that could be read both ways is decided by how often each reading begins a name: in a lexicon
+counted from annotated corpora, and in the article itself.
 """
 
 from __future__ import annotations
@@ -89,11 +89,15 @@ class NameLexicon:
     def clitics(self, word: str, article_count: Callable[[str], int] = lambda key: 0) -> int:
         """How many letters at the start of a normalised word are clitics before a name.
 
-        `article_count` says how often a key occurs as a word of the article: a name that stands free elsewhere
-        decides a reading that the lexicon has never met.
+        `article_count` says how often a key occurs as a word of the article: a name that stands
+        free elsewhere decides a reading that the lexicon has never met.
         """
         options = readings(word)
-        return max(options, key=lambda length: self._score(word, length, article_count)) if len(options) > 1 else 0
+        return (
+            max(options, key=lambda length: self._score(word, length, article_count))
+            if len(options) > 1
+            else 0
+        )
 
     def _score(self, word: str, length: int, article_count: Callable[[str], int]) -> float:
         stem = lexicon_key(word[length:])
@@ -113,11 +117,11 @@ def _has_article(clitics: str, stem: str) -> bool:
 
 
 def plain_form(surface: str, preceding: str) -> str:
-    """A mention as a dictionary would write it: no diacritics, no tatweel, and ال restored after للـ.
+    """A mention as a dictionary would write it: no diacritics, no tatweel, and ال restored after
+    للـ.
 
     `preceding` is the text before it, of which the last letter tells whether a ل was cut off.
     """
     text = " ".join(normalize(surface).text.split())
     before = normalize(preceding[-2:]).text
     return "ا" + text if text.startswith("ل") and before.endswith("ل") else text
-

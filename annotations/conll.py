@@ -1,4 +1,6 @@
-"""CoNLL: `token TAG`, flat, or with several tag columns for nested entities (Wojood); a blank line ends a sentence."""
+"""CoNLL: `token TAG`, flat, or with several tag columns for nested entities (Wojood); a blank line
+ends a sentence.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:
         bad = [tag for tag in fields[1:] if tag != "O" and tag[:2] not in ("B-", "I-")]
         if len(fields) < 2 or bad:
             found = f"the tag {bad[0]!r}" if bad else "no tag"
-            raise FormatError(f"{where}:{number}: {found}; a line is a word and tags O, B-TYPE or I-TYPE")
+            raise FormatError(
+                f"{where}:{number}: {found}; a line is a word and tags O, B-TYPE or I-TYPE"
+            )
         words.append(fields[0])
         tags.append(tuple(fields[1:]))
     if words:
@@ -66,7 +70,9 @@ def entity_types(sentence: Sentence) -> set[str]:
 
 
 def word_spans(sentence: Sentence) -> list[WordSpan]:
-    """The entities of a sentence, read type by type; an I- that follows nothing of its type begins an entity."""
+    """The entities of a sentence, read type by type; an I- that follows nothing of its type begins
+    an entity.
+    """
     spans = []
     for label in sorted(entity_types(sentence)):
         start = None
@@ -81,18 +87,24 @@ def word_spans(sentence: Sentence) -> list[WordSpan]:
 
 
 def type_tags(length: int, spans: Iterable[WordSpan], label: str) -> list[str]:
-    """The BIO tags of one type over `length` words; where spans of one type meet, the first in order stays."""
+    """The BIO tags of one type over `length` words; where spans of one type meet, the first in
+    order stays.
+    """
     tags = ["O"] * length
     for span in spans:
         if span.label == label and all(tag == "O" for tag in tags[span.start : span.end]):
-            tags[span.start : span.end] = [f"B-{label}"] + [f"I-{label}"] * (span.end - span.start - 1)
+            tags[span.start : span.end] = [f"B-{label}"] + [f"I-{label}"] * (
+                span.end - span.start - 1
+            )
     return tags
 
 
 def word_offsets(words: Sequence[str], natural: bool = False) -> list[tuple[int, int]]:
-    """Where each word stands in the joined words: single spaces between, or the spacing of real text.
+    """Where each word stands in the joined words: single spaces between, or the spacing of real
+    text.
 
-    Natural spacing attaches closing marks to the word before, opening ones to the word after, quotes in turn.
+    Natural spacing attaches closing marks to the word before, opening ones to the word after,
+    quotes in turn.
     """
     offsets: list[tuple[int, int]] = []
     position, attach, quoted = 0, True, False
@@ -111,11 +123,16 @@ def word_offsets(words: Sequence[str], natural: bool = False) -> list[tuple[int,
 def join_words(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> str:
     """The text in which each word stands at its offset."""
     ends = [0, *(end for _, end in offsets)]
-    return "".join(" " * (start - end) + word for word, (start, _), end in zip(words, offsets, ends, strict=False))
+    return "".join(
+        " " * (start - end) + word
+        for word, (start, _), end in zip(words, offsets, ends, strict=False)
+    )
 
 
 def words_of(start: int, end: int, ranges: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """The words (as a range of indices) that a range of the text touches; None when it touches none."""
+    """The words (as a range of indices) that a range of the text touches; None when it touches
+    none.
+    """
     first = bisect_right(ranges, start, key=lambda found: found[1])
     last = bisect_left(ranges, end, key=lambda found: found[0])
     return (first, last) if first < last else None
@@ -126,7 +143,9 @@ def canonical_label(label: str) -> str:
     return _ALIASES.get(label, label)
 
 
-def sentence_document(sentence: Sentence, identifier: str, label_set: str, natural: bool = False) -> Document:
+def sentence_document(
+    sentence: Sentence, identifier: str, label_set: str, natural: bool = False
+) -> Document:
     """A sentence as a document: its words joined, its entities as spans of the joined text."""
     offsets = word_offsets(sentence.words, natural)
     return Document(

@@ -1,4 +1,6 @@
-"""Readers of the public corpora that are no CoNLL: pairs of sentences, tweets with a target, texts with a topic."""
+"""Readers of the public corpora that are no CoNLL: pairs of sentences, tweets with a target, texts
+with a topic.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from pathlib import Path
 from annotations.errors import FormatError
 from annotations.schema import Claim, Document, Stance
 
-# Names of topics in the corpora, as khabar calls them; labels that are missing here have no counterpart.
+# Names of topics in the corpora, as khabar calls them; labels that are missing here have no
+# counterpart.
 KHALEEJ_TOPICS = {
     "finance": "economy", "medical": "health", "tech": "technology",
     "politics": "politics", "sports": "sports", "culture": "culture", "religion": "religion",
@@ -20,6 +23,12 @@ ANT_TOPICS = {
     "sport": "sports", "economy": "economy", "culture": "culture", "technology": "technology",
     "politic": "politics", "internationalNews": "politics",
 }  # fmt: skip
+# Mawqif names its targets in English; the model reads Arabic.
+MAWQIF_TARGETS = {
+    "women empowerment": "تمكين المرأة",
+    "covid vaccine": "لقاح كورونا",
+    "digital transformation": "التحول الرقمي",
+}
 _STANCES = {"favor": "favor", "against": "against", "none": "neutral", "neutral": "neutral"}
 
 
@@ -28,10 +37,14 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
         reader = csv.DictReader(lines)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
-            raise FormatError(f"{path}: no column {missing[0]!r}; found {', '.join(reader.fieldnames or ())}")
+            raise FormatError(
+                f"{path}: no column {missing[0]!r}; found {', '.join(reader.fieldnames or ())}"
+            )
         for number, row in enumerate(reader, 2):
             if any(row[name] is None for name in columns):
-                raise FormatError(f"{path}: row {number} has too few columns; need {', '.join(columns)}")
+                raise FormatError(
+                    f"{path}: row {number} has too few columns; need {', '.join(columns)}"
+                )
             yield number, row
 
 
@@ -40,7 +53,9 @@ def read_ans_pairs(path: Path) -> Iterator[Document]:
     for number, row in _rows(path, ("s1", "s2", "stance")):
         label = row["stance"].strip().lower()
         if label not in ("agree", "disagree", "other"):
-            raise FormatError(f"{path}: row {number}: unknown stance {label!r}; use agree, disagree or other")
+            raise FormatError(
+                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree or other"
+            )
         yield Document(f"{path.stem}-{number}", row["s2"], claims=(Claim(row["s1"], label),))
 
 
@@ -49,12 +64,17 @@ def read_mawqif(path: Path) -> Iterator[Document]:
     for number, row in _rows(path, ("text", "target", "stance")):
         label = _STANCES.get(row["stance"].strip().lower() or "none")
         if label is None:
-            raise FormatError(f"{path}: row {number}: unknown stance {row['stance']!r}; use Favor, Against or None")
-        yield Document(f"{path.stem}-{number}", row["text"], stances=(Stance(row["target"], label),))
+            raise FormatError(
+                f"{path}: row {number}: unknown stance {row['stance']!r}; use Favor, Against "
+                "or None"
+            )
+        target = MAWQIF_TARGETS.get(row["target"].strip().lower(), row["target"])
+        yield Document(f"{path.stem}-{number}", row["text"], stances=(Stance(target, label),))
 
 
 def read_topics(path: Path) -> Iterator[Document]:
-    """Topic JSONL, plain or gzip: `text` and `label` (Khaleej's or ANT's names) or `topic` (khabar's).
+    """Topic JSONL, plain or gzip: `text` and `label` (Khaleej's or ANT's names) or `topic`
+    (khabar's).
 
     A text whose label has no counterpart among khabar's topics has topic None.
     """
@@ -68,5 +88,10 @@ def read_topics(path: Path) -> Iterator[Document]:
             label = row.get("topic", row.get("label"))
             if not isinstance(row.get("text"), str) or not isinstance(label, str):
                 raise FormatError(f"{path}:{number}: need the strings text and label (or topic)")
-            yield Document(str(row.get("id", f"{path.stem}-{number}")), row["text"], title=row.get("title"),
-                           source=row.get("source"), topic=names.get(label))
+            yield Document(
+                str(row.get("id", f"{path.stem}-{number}")),
+                row["text"],
+                title=row.get("title"),
+                source=row.get("source"),
+                topic=names.get(label),
+            )

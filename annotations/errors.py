@@ -1,4 +1,6 @@
-"""The family of khabar's errors: each says what, where, what was found and what to do, and never quotes an article."""
+"""The family of khabar's errors: each says what, where, what was found and what to do, and never
+quotes an article.
+"""
 
 
 class KhabarError(Exception):

@@ -1,4 +1,6 @@
-"""khabar JSONL: one document a line, the format in which every corpus and every prediction meets."""
+"""khabar JSONL: one document a line, the format in which every corpus and every prediction
+meets.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from annotations.errors import DocumentError, FormatError
 from annotations.schema import Claim, Document, Range, Span, Stance
 
 _FIELDS = {
-    "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances", "claims", "topic",
+    "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances",
+    "claims", "topic",
 }  # fmt: skip
 
 
@@ -28,7 +31,9 @@ def _stance(row: dict[str, Any]) -> Stance:
         end=row.get("end"),
         scope=_range(row.get("scope")),
         holder=row.get("holder"),
-        evidence=None if evidence is None else tuple((int(start), int(end)) for start, end in evidence),
+        evidence=None
+        if evidence is None
+        else tuple((int(start), int(end)) for start, end in evidence),
     )
 
 
@@ -40,10 +45,14 @@ def document_from_dict(row: dict[str, Any]) -> Document:
     """The document of a JSON object; unknown fields and missing ids or texts are errors."""
     unknown = sorted(set(row) - _FIELDS)
     if unknown:
-        raise FormatError(f"unknown field {unknown[0]!r}; a document has {', '.join(sorted(_FIELDS))}")
+        raise FormatError(
+            f"unknown field {unknown[0]!r}; a document has {', '.join(sorted(_FIELDS))}"
+        )
     for name in ("id", "text"):
         if not isinstance(row.get(name), str):
-            raise FormatError(f"field {name!r} must be a string, got {type(row.get(name)).__name__}")
+            raise FormatError(
+                f"field {name!r} must be a string, got {type(row.get(name)).__name__}"
+            )
     return Document(
         id=row["id"],
         text=row["text"],
@@ -51,7 +60,9 @@ def document_from_dict(row: dict[str, Any]) -> Document:
         source=row.get("source"),
         date=row.get("date"),
         license=row.get("license"),
-        entities=_optional_tuple(row.get("entities"), lambda e: Span(e["start"], e["end"], e["label"])),
+        entities=_optional_tuple(
+            row.get("entities"), lambda e: Span(e["start"], e["end"], e["label"])
+        ),
         label_set=row.get("label_set") or "fine",
         stances=_optional_tuple(row.get("stances"), _stance),
         claims=_optional_tuple(row.get("claims"), lambda c: Claim(c["text"], c["label"])),
@@ -78,7 +89,9 @@ def document_to_dict(document: Document) -> dict[str, Any]:
     }
 
 
-def _optional_list(rows: Iterable[Any] | None, fields: tuple[str, ...]) -> list[dict[str, Any]] | None:
+def _optional_list(
+    rows: Iterable[Any] | None, fields: tuple[str, ...]
+) -> list[dict[str, Any]] | None:
     return None if rows is None else [{name: getattr(row, name) for name in fields} for row in rows]
 
 
@@ -87,15 +100,21 @@ def parse_document(line: str, where: str) -> Document:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise FormatError(f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line is needed") from None
+        raise FormatError(
+            f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line is needed"
+        ) from None
     if not isinstance(row, dict):
-        raise FormatError(f"{where}: got a JSON {type(row).__name__}, need an object with id and text")
+        raise FormatError(
+            f"{where}: got a JSON {type(row).__name__}, need an object with id and text"
+        )
     try:
         return document_from_dict(row)
     except (FormatError, DocumentError) as error:
         raise FormatError(f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise FormatError(f"{where}: an annotation is malformed ({type(error).__name__}: {error})") from None
+        raise FormatError(
+            f"{where}: an annotation is malformed ({type(error).__name__}: {error})"
+        ) from None
 
 
 def read_documents(path: Path) -> Iterator[Document]:

@@ -1,4 +1,6 @@
-"""The label schema: fine entity types, coarse types, topics, stances and claims, read from `configs/labels.yaml`."""
+"""The label schema: fine entity types, coarse types, topics, stances and claims, read from
+`configs/labels.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from annotations.schema import Span, outermost
 
 @dataclass(frozen=True, slots=True)
 class EntityType:
-    """An entity type with its Arabic name, its colour (#rrggbb) and its coarse type, if it has one."""
+    """An entity type with its Arabic name, its colour (#rrggbb) and its coarse type, if it has
+    one.
+    """
 
     name: str
     arabic: str
@@ -41,9 +45,13 @@ class LabelSchema:
         return entity.coarse if entity else None
 
     def coarse_view(self, spans: tuple[Span, ...]) -> tuple[Span, ...]:
-        """The flat coarse spans of nested fine ones: of nested coarse mentions the outermost counts."""
+        """The flat coarse spans of nested fine ones: of nested coarse mentions the outermost
+        counts.
+        """
         mapped = ((span, self.coarse_of(span.label)) for span in spans)
-        return outermost(tuple(Span(s.start, s.end, label) for s, label in mapped if label is not None))
+        return outermost(
+            tuple(Span(s.start, s.end, label) for s, label in mapped if label is not None)
+        )
 
 
 def _entity_types(section: str, table: dict[str, Any]) -> dict[str, EntityType]:
@@ -51,8 +59,10 @@ def _entity_types(section: str, table: dict[str, Any]) -> dict[str, EntityType]:
     for name, fields in table.items():
         unknown = set(fields) - {"arabic", "colour", "coarse"}
         if unknown or not {"arabic", "colour"} <= set(fields):
-            raise ConfigError(f"configs/labels.yaml: {section}.{name} needs arabic and colour, may have coarse; "
-                              f"got {sorted(fields)}")
+            raise ConfigError(
+                f"configs/labels.yaml: {section}.{name} needs arabic and colour, may have coarse; "
+                f"got {sorted(fields)}"
+            )
         types[name] = EntityType(name, fields["arabic"], fields["colour"], fields.get("coarse"))
     return types
 
@@ -65,6 +75,8 @@ def label_schema() -> LabelSchema:
     entities = _entity_types("entities", raw["entities"])
     for entity in entities.values():
         if entity.coarse is not None and entity.coarse not in coarse:
-            raise ConfigError(f"configs/labels.yaml: entities.{entity.name} has the unknown coarse type "
-                              f"{entity.coarse!r}; use one of {', '.join(coarse)}")
+            raise ConfigError(
+                f"configs/labels.yaml: entities.{entity.name} has the unknown coarse type "
+                f"{entity.coarse!r}; use one of {', '.join(coarse)}"
+            )
     return LabelSchema(entities, coarse, raw["topics"], raw["stances"], raw["claims"])

@@ -36,9 +36,9 @@ class Span:
 class Stance:
     """What a text feels toward a target: favor, against or neutral.
 
-    `start`, `end` place the target in the text, or are None when it is a phrase that does not stand there.
-    `scope` is the part of the text that is judged (None: all of it), `holder` who feels so when it is not the
-    author, `evidence` the ranges that carry the judgement (None: not annotated).
+    `start`, `end` place the target in the text, or are None when it is a phrase that does not stand
+    there. `scope` is the part of the text that is judged (None: all of it), `holder` who feels so
+    when it is not the author, `evidence` the ranges that carry the judgement (None: not annotated).
     """
 
     target: str
@@ -51,7 +51,9 @@ class Stance:
 
     def __post_init__(self) -> None:
         if not self.target.strip():
-            raise DocumentError("stance: the target is empty; name whom or what the stance is toward")
+            raise DocumentError(
+                "stance: the target is empty; name whom or what the stance is toward"
+            )
         if (self.start is None) != (self.end is None):
             raise DocumentError(f"stance toward {self.target!r}: start and end are set together")
         if self.start is not None and self.end is not None:
@@ -60,7 +62,9 @@ class Stance:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a text says of a claim sentence: agree, disagree, discuss, unrelated (or other: one of the last two)."""
+    """What a text says of a claim sentence: agree, disagree, discuss, unrelated (or other: one of
+    the last two).
+    """
 
     text: str
     label: str
@@ -70,8 +74,8 @@ class Claim:
 class Document:
     """An article with its annotation.
 
-    `entities` is None when nobody looked for entities and () when there are none; `stances` and `claims` likewise.
-    `label_set` names the labels in use: fine, coarse or a corpus's own.
+    `entities` is None when nobody looked for entities and () when there are none; `stances` and
+    `claims` likewise. `label_set` names the labels in use: fine, coarse or a corpus's own.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """Arabic text: normalisation with a map back to the text as received, and its words.
 
-The model reads normalised text, everybody else reads offsets into the text as received; the map between them is
-made here, once, character by character.
+The model reads normalised text, everybody else reads offsets into the text as received; the map
+between them is made here, once, character by character.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ ALEF_VARIANTS = str.maketrans({"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا"})
 YA_VARIANTS = str.maketrans({"ى": "ي"})
 TA_MARBUTA = str.maketrans({"ة": "ه"})
 
-# Combining marks of the scripts that news mixes; the signs of other scripts stand as words of their own.
+# Combining marks of the scripts that news mixes; the signs of other scripts stand as words of their
+# own.
 _MARKS = (
     "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
     "\u08ca-\u08e1\u08e3-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f"
 )
 _JOINERS = "\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\u061c\ufeff\u00ad"
 _LETTERS = rf"[\w{_MARKS}]"
-# A number with its separators, or a run of letters that invisible marks may interrupt, or one other visible sign.
-_WORD = re.compile(rf"\d+(?:[.,٫٬]\d+)+|{_LETTERS}+(?:[{_JOINERS}]+{_LETTERS}+)*|[^\s{_JOINERS}\x00-\x1f\x7f-\x9f]")
+# A number with its separators, or a run of letters that invisible marks may interrupt, or one other
+# visible sign.
+_WORD = re.compile(
+    rf"\d+(?:[.,٫٬]\d+)+|{_LETTERS}+(?:[{_JOINERS}]+{_LETTERS}+)*|[^\s{_JOINERS}\x00-\x1f\x7f-\x9f]"
+)
 MAX_WORD = 64  # code points; a longer run of letters is read as several words
 
 
@@ -51,7 +55,12 @@ class Normalized:
 
 def is_diacritic(char: str) -> bool:
     """Whether a character is an Arabic vowel sign or another mark that a reader may leave out."""
-    return "\u064b" <= char <= "\u0652" or char == "\u0670" or "\u06d6" <= char <= "\u06ed" or "\u0610" <= char <= "\u061a"
+    return (
+        "\u064b" <= char <= "\u0652"
+        or char == "\u0670"
+        or "\u06d6" <= char <= "\u06ed"
+        or "\u0610" <= char <= "\u061a"
+    )
 
 
 def _clusters(text: str) -> list[tuple[int, int]]:
@@ -82,8 +91,8 @@ def _clean(cluster: str, rules: Normalization) -> str:
 def normalize(text: str, rules: Normalization = Normalization()) -> Normalized:
     """The text as an encoder wants it, with the map back.
 
-    NFKC (presentation forms become letters), no tatweel, no invisible marks, no diacritics unless the rules keep
-    them; control characters and all kinds of space become a space.
+    NFKC (presentation forms become letters), no tatweel, no invisible marks, no diacritics unless
+    the rules keep them; control characters and all kinds of space become a space.
     """
     pieces: list[str] = []
     starts: list[int] = []
@@ -101,9 +110,11 @@ def normalize(text: str, rules: Normalization = Normalization()) -> Normalized:
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """The words of a text as ranges of code points: runs of letters and digits, and every other visible sign alone.
+    """The words of a text as ranges of code points: runs of letters and digits, and every other
+    visible sign alone.
 
-    No visible character is left out, so every tag has its place; runs over 64 code points are cut into several.
+    No visible character is left out, so every tag has its place; runs over 64 code points are cut
+    into several.
     """
     ranges: list[tuple[int, int]] = []
     for match in _WORD.finditer(text):
@@ -116,7 +127,9 @@ _SENTENCE_END = re.compile(r"[.!?؟…]+[\"'”»)\]]*(?=\s)|\n+")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """The sentences of a text as ranges without the space around them; line breaks end a sentence."""
+    """The sentences of a text as ranges without the space around them; line breaks end a
+    sentence.
+    """
     cuts = [match.end() for match in _SENTENCE_END.finditer(text)]
     ranges = []
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
@@ -135,12 +148,15 @@ def reject_surrogates(text: str, what: str) -> None:
     found = _SURROGATE.search(text)
     if found:
         raise DocumentError(
-            f"{what}: lone surrogate U+{ord(found.group()):04X} at code point {found.start()}; send valid Unicode"
+            f"{what}: lone surrogate U+{ord(found.group()):04X} at code point "
+            f"{found.start()}; send valid Unicode"
         )
 
 
 def shared_words(about: str, text: str) -> float:
-    """The share of the words of `about` that stand in a text, clitics and the article aside; 0 to 1."""
+    """The share of the words of `about` that stand in a text, clitics and the article aside; 0 to
+    1.
+    """
     wanted = _stems(about)
     return len(wanted & _stems(text)) / len(wanted) if wanted else 0.0
 
@@ -149,6 +165,8 @@ _PREFIX = re.compile("^[وف]?(?:[بك]?ال|لل|[بلك](?=..))?")
 
 
 def _stems(text: str) -> set[str]:
-    clean = normalize(text, Normalization(unify_alef=True, unify_ya=True, unify_ta_marbuta=True)).text
+    clean = normalize(
+        text, Normalization(unify_alef=True, unify_ya=True, unify_ta_marbuta=True)
+    ).text
     found = (clean[start:end] for start, end in words(clean))
     return {_PREFIX.sub("", word) or word for word in found if len(word) > 2}

@@ -1,4 +1,6 @@
-"""The rules that gold must keep; each breach is told with document, place, what was found and what to do."""
+"""The rules that gold must keep; each breach is told with document, place, what was found and what
+to do.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def _entity_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
     for span in spans:
         where = f"{span.label} [{span.start}, {span.end})"
         if span.end > len(document.text):
-            yield f"{where}: ends past the text of {len(document.text)} code points; correct the offset"
+            yield (
+                f"{where}: ends past the text of {len(document.text)} code points; correct "
+                "the offset"
+            )
             continue
         surface = document.surface(span)
         if surface != surface.strip():
@@ -32,10 +37,14 @@ def _entity_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
         if "\n" in surface:
             yield f"{where}: crosses a line break; split it"
         if known is not None and span.label not in known:
-            yield f"{where}: unknown label; label set {document.label_set} has {', '.join(sorted(known))}"
+            yield (
+                f"{where}: unknown label; label set {document.label_set} has "
+                f"{', '.join(sorted(known))}"
+            )
     for first, second in crossing_pairs(spans):
         yield (
-            f"{first.label} [{first.start}, {first.end}) crosses {second.label} [{second.start}, {second.end}); "
+            f"{first.label} [{first.start}, {first.end}) crosses {second.label} "
+            f"[{second.start}, {second.end}); "
             "nest them or part them"
         )
     duplicate = has_duplicates(spans)
@@ -54,9 +63,15 @@ def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]
             yield f"{where}: unknown label {stance.label!r}; use {', '.join(schema.stances)}"
         for found in (stance.scope, *(stance.evidence or ())):
             if _outside(found, document):
-                yield f"{where}: range {found} lies outside the text of {len(document.text)} code points"
+                yield (
+                    f"{where}: range {found} lies outside the text of {len(document.text)} "
+                    "code points"
+                )
         if stance.start is not None and document.text[stance.start : stance.end] != stance.target:
-            yield f"{where}: the text at [{stance.start}, {stance.end}) is not the target; correct it or use null"
+            yield (
+                f"{where}: the text at [{stance.start}, {stance.end}) is not the target; "
+                "correct it or use null"
+            )
     for claim in document.claims or ():
         if claim.label not in CLAIM_LABELS:
             yield f"claim: unknown label {claim.label!r}; use {', '.join(CLAIM_LABELS)}"
@@ -65,7 +80,9 @@ def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]
 
 
 def problems(documents: Iterable[Document]) -> Iterator[str]:
-    """What is wrong with gold documents, one line a breach: `document id: place: found; what to do`."""
+    """What is wrong with gold documents, one line a breach: `document id: place: found; what to
+    do`.
+    """
     schema = label_schema()
     seen: set[str] = set()
     for document in documents:

@@ -1,4 +1,6 @@
-"""The YAML files of khabar, installed with the package: labels, training recipes and serving settings."""
+"""The YAML files of khabar, installed with the package: labels, training recipes and serving
+settings.
+"""
 
 from importlib import resources
 from pathlib import Path

@@ -1,1 +1,3 @@
-"""From a text to an answer: windows, runtime, decoding, bundle, Tagger, service, page and the default bundle."""
+"""From a text to an answer: windows, runtime, decoding, bundle, Tagger, service, page and the
+default bundle.
+"""

@@ -1,4 +1,6 @@
-"""Stance and claim: a target or claim against the parts of a text, and the sentences that carry the answer."""
+"""Stance and claim: a target or claim against the parts of a text, and the sentences that carry the
+answer.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a text that is judged at once: its pieces, and its range of code points (None: the title)."""
+    """A part of a text that is judged at once: its pieces, and its range of code points (None: the
+    title).
+    """
 
     pieces: Ints
     place: Range | None
@@ -38,7 +42,12 @@ class Part:
 
 
 def attitudes(
-    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, asked: Sequence[str]
+    reader: Reader,
+    head: Head,
+    text: str,
+    encoded: EncodedText,
+    title: str | None,
+    asked: Sequence[str],
 ) -> tuple[Attitude, ...]:
     """What a text feels toward each target, or says of each claim."""
     return tuple(_attitude(reader, head, text, encoded, title, about) for about in asked)
@@ -52,7 +61,9 @@ def _attitude(
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
     by_sentence = _likeliest(_sentence_parts(text, encoded, about, reader.encoder.window.size - 2))
-    parts = by_sentence if head.unit == "sentence" else _mentioning(_window_parts(text, encoded, about))
+    parts = (
+        by_sentence if head.unit == "sentence" else _mentioning(_window_parts(text, encoded, about))
+    )
     if title:
         pieces = reader.encoder.pieces(title)[: reader.encoder.window.size - 2]
         parts = [*parts, Part(pieces, None, shared_words(about, title))]
@@ -71,7 +82,8 @@ def _attitude(
 def combine(probabilities: Floats, head: Head) -> Floats:
     """One distribution (labels,) from those of the parts, (parts, labels), by the bundle's rule.
 
-    mean: their mean. most_decided: the part that is least undecided (other, neutral) speaks for the text.
+    mean: their mean. most_decided: the part that is least undecided (other, neutral) speaks for the
+    text.
     """
     if head.combine == "mean":
         mean: Floats = probabilities.mean(axis=0)
@@ -92,7 +104,11 @@ def _window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
     for window in encoded.windows:
         inside = (encoded.word_pieces >= window.start) & (encoded.word_pieces < window.end)
         found = np.flatnonzero(inside)
-        place = (encoded.words[found[0]][0], encoded.words[found[-1]][1]) if len(found) else (0, len(text))
+        place = (
+            (encoded.words[found[0]][0], encoded.words[found[-1]][1])
+            if len(found)
+            else (0, len(text))
+        )
         overlap = shared_words(about, text[place[0] : place[1]])
         parts.append(Part(encoded.pieces[window.start : window.end], place, overlap))
     return parts
@@ -127,7 +143,9 @@ def _likeliest(parts: list[Part]) -> list[Part]:
 
 
 def _evidence(probabilities: Floats, parts: Sequence[Part], label: int) -> tuple[Range, ...]:
-    """The sentences that say the same, the surest first taken; where none does, the one that says it most."""
+    """The sentences that say the same, the surest first taken; where none does, the one that says
+    it most.
+    """
     order = [int(i) for i in (-probabilities[:, label]).argsort() if parts[i].place is not None]
     agreeing = [i for i in order if probabilities[i].argmax() == label] or order[:1]
     places = list(dict.fromkeys(place for i in agreeing if (place := parts[i].place) is not None))

@@ -38,9 +38,10 @@ class _Settings(BaseModel):
 class Head(_Settings):
     """A head of the model and how its answer is read.
 
-    nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one label of a text
-    and a target or claim. `temperature` divides the logits of text and pair heads; `slope` and `intercept` map the
-    logit of a span's score to that of its confidence (Platt scaling).
+    nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one
+    label of a text and a target or claim. `temperature` divides the logits of text and pair heads;
+    `slope` and `intercept` map the logit of a span's score to that of its confidence (Platt
+    scaling).
     """
 
     name: str
@@ -61,7 +62,9 @@ class Head(_Settings):
     @property
     def width(self) -> int:
         """How many numbers the head gives for a word (or a text)."""
-        return {"nested": 3 * len(self.labels), "flat": len(self.tags)}.get(self.kind, len(self.labels))
+        return {"nested": 3 * len(self.labels), "flat": len(self.tags)}.get(
+            self.kind, len(self.labels)
+        )
 
 
 class Manifest(_Settings):
@@ -96,11 +99,14 @@ class Bundle:
         for name, expected in manifest.files.items():
             path = folder / name
             if not path.is_file():
-                raise BundleError(f"{folder}: {name} is missing; copy the whole bundle or export it again")
+                raise BundleError(
+                    f"{folder}: {name} is missing; copy the whole bundle or export it again"
+                )
             found = sha256(path)
             if found != expected:
                 raise BundleError(
-                    f"{path}: sha256 is {found[:12]}…, bundle.json says {expected[:12]}…; the file is damaged or "
+                    f"{path}: sha256 is {found[:12]}…, bundle.json says {expected[:12]}…; the "
+                    "file is damaged or "
                     "from another bundle, copy or export it again"
                 )
         return cls(folder, manifest)
@@ -144,7 +150,10 @@ class Bundle:
             "name": manifest.name,
             "version": manifest.version,
             "encoder": manifest.encoder,
-            "heads": {head.name: {"kind": head.kind, "labels": list(head.labels)} for head in manifest.heads},
+            "heads": {
+                head.name: {"kind": head.kind, "labels": list(head.labels)}
+                for head in manifest.heads
+            },
             "experimental": [head.name for head in manifest.heads if head.experimental],
             "data": manifest.data,
             "scores": manifest.scores,
@@ -152,7 +161,9 @@ class Bundle:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json`, which makes a folder a bundle; everything else must stand there already."""
+    """Write `bundle.json`, which makes a folder a bundle; everything else must stand there
+    already.
+    """
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
 
@@ -165,7 +176,9 @@ def sha256(path: Path) -> str:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(f"{folder}: no {MANIFEST}; give the folder of a bundle that `khabar train` finished")
+        raise BundleError(
+            f"{folder}: no {MANIFEST}; give the folder of a bundle that `khabar train` finished"
+        )
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -1,4 +1,6 @@
-"""From tag scores to entities: the best path that breaks no BIO rule, spans, and spans that nest."""
+"""From tag scores to entities: the best path that breaks no BIO rule, spans, and spans that
+nest.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TaggedSpan:
-    """An entity over the words `[start, end)`; `score` in (0, 1) is the least probable of its tags."""
+    """An entity over the words `[start, end)`; `score` in (0, 1) is the least probable of its
+    tags.
+    """
 
     start: int
     end: int
@@ -24,10 +28,14 @@ class TaggedSpan:
 
 
 def allowed_transitions(tags: Sequence[str]) -> tuple[Bools, Bools]:
-    """Which BIO tag may begin a text, (tags,), and which may follow which, (tags, tags): [i, j] when j follows i."""
+    """Which BIO tag may begin a text, (tags,), and which may follow which, (tags, tags): [i, j]
+    when j follows i.
+    """
 
     def follows(previous: str | None, tag: str) -> bool:
-        return not tag.startswith("I-") or (previous is not None and previous != "O" and previous[2:] == tag[2:])
+        return not tag.startswith("I-") or (
+            previous is not None and previous != "O" and previous[2:] == tag[2:]
+        )
 
     begins = np.array([follows(None, tag) for tag in tags])
     table = np.array([[follows(previous, tag) for tag in tags] for previous in tags])
@@ -37,12 +45,12 @@ def allowed_transitions(tags: Sequence[str]) -> tuple[Bools, Bools]:
 def best_path(logits: Floats, begins: Bools, allowed: Bools) -> Ints:
     """The best-scoring tag sequence that breaks no BIO rule, by the Viterbi algorithm.
 
-    logits is (words, tags); begins is (tags,), allowed (tags, tags), true at [i, j] when j may follow i.
-    Returns (words,) tag ids.
+    logits is (words, tags); begins is (tags,), allowed (tags, tags), true at [i, j] when j may
+    follow i. Returns (words,) tag ids.
     """
-    greedy = logits.argmax(axis=1)
+    greedy: Ints = logits.argmax(axis=1)
     if len(greedy) == 0 or (begins[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
-        return greedy.astype(np.int64)
+        return greedy
     penalty = np.where(allowed, 0.0, -np.inf)
     score = np.where(begins, logits[0], -np.inf)
     back = np.zeros(logits.shape, dtype=np.int64)
@@ -92,7 +100,9 @@ def decode_nested(logits: Floats, types: Sequence[str]) -> list[TaggedSpan]:
 
 
 def drop_crossing(spans: Sequence[TaggedSpan]) -> list[TaggedSpan]:
-    """Spans of which none cross: of two that do, the less certain goes. In order of start, the longer first."""
+    """Spans of which none cross: of two that do, the less certain goes. In order of start, the
+    longer first.
+    """
     kept: list[TaggedSpan] = []
     cluster: list[TaggedSpan] = []
     reach = 0
@@ -114,6 +124,10 @@ def _without_crossing(cluster: list[TaggedSpan]) -> list[TaggedSpan]:
     """The spans of one overlapping cluster, taken by score, that cross none taken before."""
     kept: list[TaggedSpan] = []
     for span in sorted(cluster, key=lambda span: (-span.score, _place(span))):
-        if not any(a.start < b.start < a.end < b.end for other in kept for a, b in ((span, other), (other, span))):
+        if not any(
+            a.start < b.start < a.end < b.end
+            for other in kept
+            for a, b in ((span, other), (other, span))
+        ):
             kept.append(span)
     return kept

@@ -19,7 +19,9 @@ NO_PIECE = -1
 
 @dataclass(frozen=True, slots=True)
 class WindowRule:
-    """How a text is cut for the encoder; lengths in pieces, the two special ones of a window included."""
+    """How a text is cut for the encoder; lengths in pieces, the two special ones of a window
+    included.
+    """
 
     size: int = 160
     overlap_tokens: int = 32
@@ -29,8 +31,9 @@ class WindowRule:
 class EncodedText:
     """A text as the encoder reads it.
 
-    `pieces` is (pieces,) token ids without special ones; `words` are ranges of the text as received; `word_pieces`
-    is (words,): the piece in which each word begins, or -1 where normalisation leaves nothing of it.
+    `pieces` is (pieces,) token ids without special ones; `words` are ranges of the text as
+    received; `word_pieces` is (words,): the piece in which each word begins, or -1 where
+    normalisation leaves nothing of it.
     """
 
     pieces: Ints
@@ -51,7 +54,9 @@ class SpecialPieces:
 class TextEncoder:
     """A tokenizer with the rules of normalisation and windows that the model was trained with."""
 
-    def __init__(self, tokenizer: Tokenizer, special: SpecialPieces, rules: Normalization, window: WindowRule) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, special: SpecialPieces, rules: Normalization, window: WindowRule
+    ) -> None:
         self.tokenizer = tokenizer
         self.special = special
         self.rules = rules
@@ -61,7 +66,9 @@ class TextEncoder:
         tokenizer.no_truncation()
 
     @classmethod
-    def from_file(cls, path: Path, rules: Normalization, window: WindowRule, **special: int) -> TextEncoder:
+    def from_file(
+        cls, path: Path, rules: Normalization, window: WindowRule, **special: int
+    ) -> TextEncoder:
         """The encoder of a `tokenizer.json`; `special` gives begin, end and pad."""
         return cls(Tokenizer.from_file(str(path)), SpecialPieces(**special), rules, window)
 
@@ -75,7 +82,9 @@ class TextEncoder:
         normalized = normalize(text, self.rules)
         encoding = self.tokenizer.encode(normalized.text, add_special_tokens=False)
         word_ranges = words(text)
-        word_pieces = _word_pieces(normalized.text, normalized.starts, encoding.offsets, word_ranges)
+        word_pieces = _word_pieces(
+            normalized.text, normalized.starts, encoding.offsets, word_ranges
+        )
         starts = np.unique(word_pieces[word_pieces != NO_PIECE])
         windows = make_windows(
             len(encoding.ids),
@@ -84,7 +93,9 @@ class TextEncoder:
             starts.tolist(),
             _sentence_starts(text, word_ranges, word_pieces),
         )
-        return EncodedText(np.asarray(encoding.ids, dtype=np.int64), word_ranges, word_pieces, windows)
+        return EncodedText(
+            np.asarray(encoding.ids, dtype=np.int64), word_ranges, word_pieces, windows
+        )
 
     def frame(self, pieces: Ints) -> tuple[Ints, Ints]:
         """The input `<s> pieces </s>` and its segments: 1 for the pieces, 0 for the frame."""
@@ -94,12 +105,15 @@ class TextEncoder:
         return ids, segments
 
     def frame_pair(self, first: Ints, second: Ints, max_pieces: int) -> tuple[Ints, Ints]:
-        """The input `<s> first </s> </s> second </s>`; segments are 1 for the first, 2 for the second.
+        """The input `<s> first </s> </s> second </s>`; segments are 1 for the first, 2 for the
+        second.
 
         Callers cut their passages to fit; an overlong first is an error of theirs.
         """
         if len(first) + len(second) + 4 > max_pieces:
-            raise ValueError(f"a pair of {len(first)} + {len(second)} pieces exceeds {max_pieces} with its frame")
+            raise ValueError(
+                f"a pair of {len(first)} + {len(second)} pieces exceeds {max_pieces} with its frame"
+            )
         begin, end = self.special.begin, self.special.end
         ids = np.concatenate(([begin], first, [end, end], second, [end]))
         segments = np.zeros(len(ids), dtype=np.int64)
@@ -108,8 +122,12 @@ class TextEncoder:
         return ids, segments
 
 
-def _word_pieces(normalized: str, starts: list[int], offsets: list[Range], word_ranges: list[Range]) -> Ints:
-    """The piece that holds the first normalised letter of each word, (words,); -1 where a word has none."""
+def _word_pieces(
+    normalized: str, starts: list[int], offsets: list[Range], word_ranges: list[Range]
+) -> Ints:
+    """The piece that holds the first normalised letter of each word, (words,); -1 where a word has
+    none.
+    """
     piece_of = np.full(len(normalized), NO_PIECE, dtype=np.int64)
     for piece, (start, end) in enumerate(offsets):
         piece_of[start:end] = piece
@@ -129,6 +147,8 @@ def _word_pieces(normalized: str, starts: list[int], offsets: list[Range], word_
 def _sentence_starts(text: str, word_ranges: list[Range], word_pieces: Ints) -> list[int]:
     """The pieces that begin a sentence, ascending."""
     word_starts = np.asarray([start for start, _ in word_ranges], dtype=np.int64)
-    firsts = np.searchsorted(word_starts, np.asarray([start for start, _ in sentences(text)], dtype=np.int64))
+    firsts = np.searchsorted(
+        word_starts, np.asarray([start for start, _ in sentences(text)], dtype=np.int64)
+    )
     pieces = [int(word_pieces[word]) for word in firsts.tolist() if word < len(word_ranges)]
     return sorted({piece for piece in pieces if piece != NO_PIECE})

@@ -13,8 +13,12 @@ from annotations.text import normalize
 from serving.prediction import Entity
 
 # Heads that make another thing of a name: the governorate of Homs is not the city of Homs.
-_DISTINCT_HEADS = frozenset({"محافظه", "ولايه", "اقليم", "اماره", "منطقه", "قضاء", "مديريه", "جامعه", "مطار"})
-_NAMES = frozenset({"PERS", "ORG", "GPE", "LOC", "FAC", "NORP", "EVENT", "PRODUCT", "LAW", "WEBSITE", "LANGUAGE"})
+_DISTINCT_HEADS = frozenset(
+    {"محافظه", "ولايه", "اقليم", "اماره", "منطقه", "قضاء", "مديريه", "جامعه", "مطار"}
+)
+_NAMES = frozenset(
+    {"PERS", "ORG", "GPE", "LOC", "FAC", "NORP", "EVENT", "PRODUCT", "LAW", "WEBSITE", "LANGUAGE"}
+)
 _ACTORS = ("PERS", "ORG", "NORP")
 MAX_AUTO_TARGETS = 5
 
@@ -29,7 +33,9 @@ class Mention:
     confidence: float
 
 
-def clitic_cutter(text: str, words: Sequence[Range], lexicon: NameLexicon) -> Callable[[Range], int]:
+def clitic_cutter(
+    text: str, words: Sequence[Range], lexicon: NameLexicon
+) -> Callable[[Range], int]:
     """A function that gives where a name begins inside its first word, clitics cut off."""
     counts: Counter[str] = Counter()
 
@@ -46,9 +52,15 @@ def clitic_cutter(text: str, words: Sequence[Range], lexicon: NameLexicon) -> Ca
     return cut
 
 
-def link_mentions(text: str, mentions: Sequence[Mention], schema: LabelSchema) -> tuple[Entity, ...]:
-    """Mentions as entities e1, e2, … in the order of the text, each tied to the entity it belongs to."""
-    plain = [plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start]) for m in mentions]
+def link_mentions(
+    text: str, mentions: Sequence[Mention], schema: LabelSchema
+) -> tuple[Entity, ...]:
+    """Mentions as entities e1, e2, … in the order of the text, each tied to the entity it belongs
+    to.
+    """
+    plain = [
+        plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start]) for m in mentions
+    ]
     owners = _owners(mentions, [_key(form) for form in plain])
     return tuple(
         Entity(
@@ -72,7 +84,9 @@ def _key(form: str) -> tuple[str, ...]:
 
 
 def _owners(mentions: Sequence[Mention], keys: Sequence[tuple[str, ...]]) -> list[int]:
-    """For each mention the index of the entity it belongs to: the first of its name, or of the longer name."""
+    """For each mention the index of the entity it belongs to: the first of its name, or of the
+    longer name.
+    """
     first: dict[tuple[str, tuple[str, ...]], int] = {}
     for i, (mention, key) in enumerate(zip(mentions, keys, strict=True)):
         first.setdefault((mention.label, key), i)
@@ -86,7 +100,9 @@ def _owners(mentions: Sequence[Mention], keys: Sequence[tuple[str, ...]]) -> lis
             owners.append(i)
             continue
         candidates = longer.get((mention.label, key), [])
-        owners.append(max(candidates, key=lambda j: len(keys[j])) if candidates else first[mention.label, key])
+        owners.append(
+            max(candidates, key=lambda j: len(keys[j])) if candidates else first[mention.label, key]
+        )
     # a short form of a short form belongs to the longest
     return [owners[owner] for owner in owners]
 
@@ -103,14 +119,18 @@ def _short_forms(label: str, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def salient_targets(entities: Sequence[Entity], text_length: int) -> list[str]:
-    """The names of the actors a text turns on, at most five: by mentions, those met early first among equals."""
+    """The names of the actors a text turns on, at most five: by mentions, those met early first
+    among equals.
+    """
     groups: dict[str, list[Entity]] = defaultdict(list)
     for entity in entities:
         if entity.label in _ACTORS:
             groups[entity.mention_of].append(entity)
 
     def salience(mentions: list[Entity]) -> float:
-        return sum(mention.confidence for mention in mentions) - mentions[0].start / max(text_length, 1)
+        return sum(mention.confidence for mention in mentions) - mentions[0].start / max(
+            text_length, 1
+        )
 
     ranked = sorted(groups.values(), key=salience, reverse=True)[:MAX_AUTO_TARGETS]
     return [max((m.normalized for m in group), key=len) for group in ranked]

@@ -21,7 +21,8 @@ Targets = tuple[str, ...] | Literal["auto"]
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """A text to read, with the targets and claims whose stance is asked; `auto` takes the most salient entities.
+    """A text to read, with the targets and claims whose stance is asked; `auto` takes the most
+    salient entities.
 
     The title informs topic, stance and claim and is never tagged.
     """
@@ -46,8 +47,8 @@ class Article:
 class Entity:
     """A mention, `article.text[start:end] == text`.
 
-    `normalized` is without clitics, diacritics and tatweel; `mention_of` is the id of the entity it belongs to: the
-    first mention of the same name, or of the longer name whose short form it is.
+    `normalized` is without clitics, diacritics and tatweel; `mention_of` is the id of the entity it
+    belongs to: the first mention of the same name, or of the longer name whose short form it is.
     """
 
     id: str
@@ -81,7 +82,9 @@ class Attitude:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """All that was read in one article; `error` says why an article was not read, and then the rest is empty."""
+    """All that was read in one article; `error` says why an article was not read, and then the rest
+    is empty.
+    """
 
     id: str | None
     entities: tuple[Entity, ...] = ()
@@ -95,7 +98,9 @@ class Prediction:
         return {
             "id": self.id,
             "entities": [entity_dict(entity) for entity in self.entities],
-            "topics": [{"label": topic.label, "confidence": topic.confidence} for topic in self.topics],
+            "topics": [
+                {"label": topic.label, "confidence": topic.confidence} for topic in self.topics
+            ],
             "stances": [_attitude_dict("target", stance) for stance in self.stances],
             "claims": [_attitude_dict("claim", claim) for claim in self.claims],
             "error": self.error,
@@ -121,7 +126,10 @@ def article_problem(article: Article, max_code_points: int | None = None) -> str
     if not article.text.strip():
         return "text is empty; send the words of the article"
     if max_code_points is not None and len(article.text) > max_code_points:
-        return f"text has {len(article.text)} code points; the limit is {max_code_points}, split the article"
+        return (
+            f"text has {len(article.text)} code points; the limit is {max_code_points}, "
+            "split the article"
+        )
     fields: Sequence[tuple[str, str]] = [("text", article.text), ("title", article.title or "")]
     fields = [*fields, *((f"claims[{i}]", claim) for i, claim in enumerate(article.claims))]
     if article.targets != "auto":

@@ -1,4 +1,6 @@
-"""The reader: texts through the encoder in windows and batches, scores back in the order of their words."""
+"""The reader: texts through the encoder in windows and batches, scores back in the order of their
+words.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ Framed = tuple[Ints, Ints]  # ids and segments, each (pieces,)
 class Reading:
     """What the heads say of one text.
 
-    `words` maps a head to (words with a piece, width); `word_index` is (words with a piece,): which word of
-    `encoded.words` each row is. `texts` maps a head to (width,), the windows' mean weighted by their length.
+    `words` maps a head to (words with a piece, width); `word_index` is (words with a piece,): which
+    word of `encoded.words` each row is. `texts` maps a head to (width,), the windows' mean weighted
+    by their length.
     """
 
     encoded: EncodedText
@@ -47,19 +50,29 @@ class Reader:
         """The readings of texts, in their order."""
         encoded = [self.encoder.encode(text) for text in texts]
         places = [(i, window) for i, text in enumerate(encoded) for window in text.windows]
-        framed = [self.encoder.frame(encoded[i].pieces[window.start : window.end]) for i, window in places]
+        framed = [
+            self.encoder.frame(encoded[i].pieces[window.start : window.end]) for i, window in places
+        ]
         words = [
-            {head.name: np.zeros((len(text.pieces), head.width), np.float32) for head in self.word_heads}
+            {
+                head.name: np.zeros((len(text.pieces), head.width), np.float32)
+                for head in self.word_heads
+            }
             for text in encoded
         ]
-        topics = [{head.name: np.zeros(head.width, np.float32) for head in self.text_heads} for _ in encoded]
+        topics = [
+            {head.name: np.zeros(head.width, np.float32) for head in self.text_heads}
+            for _ in encoded
+        ]
         for rows, outputs in self._batches(framed):
             for row, index in enumerate(rows):
                 i, window = places[index]
                 share = (window.own_end - window.own_start) / len(encoded[i].pieces)
                 low, high = (1 + window.own_start - window.start, 1 + window.own_end - window.start)
                 for head in self.word_heads:
-                    words[i][head.name][window.own_start : window.own_end] = outputs[head.name][row, low:high]
+                    words[i][head.name][window.own_start : window.own_end] = outputs[head.name][
+                        row, low:high
+                    ]
                 for head in self.text_heads:
                     topics[i][head.name] += share * outputs[head.name][row]
         return [_reading(text, w, t) for text, w, t in zip(encoded, words, topics, strict=True)]
@@ -74,7 +87,9 @@ class Reader:
         return logits
 
     def _batches(self, framed: Sequence[Framed]) -> Iterator[tuple[list[int], dict[str, Floats]]]:
-        """Every framed input run in batches: the indices of a batch and what the model gave for it."""
+        """Every framed input run in batches: the indices of a batch and what the model gave for
+        it.
+        """
         for rows in token_batches([len(ids) for ids, _ in framed], MAX_BATCH_TOKENS):
             ids = padded([framed[i][0] for i in rows], self.encoder.special.pad)
             segments = padded([framed[i][1] for i in rows], 0)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 import bentoml
-from _bentoml_sdk import Service  # type: ignore[import-untyped]
+from _bentoml_sdk import Service
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException

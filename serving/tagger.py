@@ -1,4 +1,6 @@
-"""The Tagger: articles in, predictions out. The service, the command line and batch jobs all call this."""
+"""The Tagger: articles in, predictions out. The service, the command line and batch jobs all call
+this.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class Tagger:
     def tag(
         self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
     ) -> list[Prediction]:
-        """One prediction an article, in order; an article that cannot be read gets an `error` of its own."""
+        """One prediction an article, in order; an article that cannot be read gets an `error` of
+        its own.
+        """
         asked = [Article.of(article) for article in articles]
         predictions: list[Prediction | None] = [None] * len(asked)
         readable = []
@@ -65,9 +69,11 @@ class Tagger:
         return [prediction for prediction in predictions if prediction is not None]
 
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
-        """The entities of each text by one head, with their confidences, clitics cut as the head's gold does.
+        """The entities of each text by one head, with their confidences, clitics cut as the head's
+        gold does.
 
-        Offsets are code points of the text as received. Heads of public corpora leave clitics attached.
+        Offsets are code points of the text as received. Heads of public corpora leave clitics
+        attached.
         """
         head = self.bundle.head(head_name)
         found = []
@@ -104,7 +110,10 @@ class Tagger:
         begin = clitic_cutter(text, words, self.bundle.lexicon)
         mentions = []
         for span in tagged:
-            first, last = words[reading.word_index[span.start]], words[reading.word_index[span.end - 1]]
+            first, last = (
+                words[reading.word_index[span.start]],
+                words[reading.word_index[span.end - 1]],
+            )
             start = begin(first) if cut else first[0]
             mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
         return mentions
@@ -113,7 +122,8 @@ class Tagger:
         for head in self.reader.text_heads:
             logits = reading.texts[head.name]
             if article.title and article.title.strip():
-                logits = (logits + self.reader.read([article.title])[0].texts[head.name]) / 2
+                title = self.reader.read([article.title])[0]
+                logits = np.mean([logits, title.texts[head.name]], axis=0, dtype=np.float32)
             probabilities = np.exp(log_softmax(logits / head.temperature))
             best = int(probabilities.argmax())
             return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)

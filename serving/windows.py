@@ -1,4 +1,6 @@
-"""Windows: the parts in which a long text passes through the encoder, and batches of them within a token budget."""
+"""Windows: the parts in which a long text passes through the encoder, and batches of them within a
+token budget.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Pieces `[start, end)` that are read together; the answer is kept for the owned `[own_start, own_end)`."""
+    """Pieces `[start, end)` that are read together; the answer is kept for the owned `[own_start,
+    own_end)`.
+    """
 
     start: int
     end: int
@@ -21,16 +25,23 @@ class Window:
 
 
 def make_windows(
-    n_pieces: int, size: int, overlap: int, word_starts: Sequence[int], sentence_starts: Sequence[int]
+    n_pieces: int,
+    size: int,
+    overlap: int,
+    word_starts: Sequence[int],
+    sentence_starts: Sequence[int],
 ) -> list[Window]:
     """Windows of at most `size` pieces such that every piece is owned by exactly one.
 
-    A window ends where a sentence does if one ends in its second half, and the next begins there. Inside a longer
-    sentence the next window begins at a word and overlaps by about `overlap` pieces, of which each owns one half.
-    `word_starts` and `sentence_starts` are ascending piece indices.
+    A window ends where a sentence does if one ends in its second half, and the next begins there.
+    Inside a longer sentence the next window begins at a word and overlaps by about `overlap`
+    pieces, of which each owns one half. `word_starts` and `sentence_starts` are ascending piece
+    indices.
     """
     if not 0 <= overlap < size // 2:
-        raise ValueError(f"windows need 0 <= overlap_tokens < half of size, got overlap {overlap}, size {size}")
+        raise ValueError(
+            f"windows need 0 <= overlap_tokens < half of size, got overlap {overlap}, size {size}"
+        )
     windows: list[Window] = []
     start = own = 0
     while start < n_pieces:
@@ -57,7 +68,9 @@ def _last_in(ascending: Sequence[int], low: int, high: int) -> int | None:
 
 
 def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length whose padded size stays within `max_tokens`; a longer item goes alone."""
+    """Indices in batches of like length whose padded size stays within `max_tokens`; a longer item
+    goes alone.
+    """
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
         if batch and (len(batch) + 1) * lengths[i] > max_tokens:

@@ -1,6 +1,8 @@
-"""Batches of one head each, of like length, within a token budget; the whole training is planned beforehand.
+"""Batches of one head each, of like length, within a token budget; the whole training is planned
+beforehand.
 
-A plan that is fixed before the first step makes the number of steps exact and a resumed run identical.
+A plan that is fixed before the first step makes the number of steps exact and a resumed run
+identical.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from training.examples import IGNORED
 
 @dataclass(frozen=True, slots=True)
 class SourceExamples:
-    """The examples of one source by their place in the dataset; `classes` gives the label of each, for pooled heads."""
+    """The examples of one source by their place in the dataset; `classes` gives the label of each,
+    for pooled heads.
+    """
 
     head: str
     rows: Sequence[int]
@@ -47,7 +51,12 @@ class PlannedBatches:
     """A batch sampler over all epochs: lists of dataset rows, every list of one head."""
 
     def __init__(
-        self, sources: Sequence[SourceExamples], lengths: Sequence[int], epochs: int, max_tokens: int, seed: int
+        self,
+        sources: Sequence[SourceExamples],
+        lengths: Sequence[int],
+        epochs: int,
+        max_tokens: int,
+        seed: int,
     ) -> None:
         self.batches: list[list[int]] = []
         self.epoch_ends: list[int] = []
@@ -81,13 +90,16 @@ def _epoch(
 
 
 class Collator:
-    """Examples of one head to tensors: pieces padded, labels as (batch, pieces, columns) or (batch,)."""
+    """Examples of one head to tensors: pieces padded, labels as (batch, pieces, columns) or
+    (batch,).
+    """
 
     def __init__(self, heads: Sequence[Head], pad: int) -> None:
         self.heads = {head.name: (i, head) for i, head in enumerate(heads)}
         self.pad = pad
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """The tensors of one batch."""
         index, head = self.heads[rows[0]["head"]]
         longest = max(len(row["input_ids"]) for row in rows)
         return {

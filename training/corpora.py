@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -36,7 +36,8 @@ def data_folder() -> Path:
     folder = os.environ.get("KHABAR_DATA")
     if not folder or not Path(folder).is_dir():
         raise FormatError(
-            f"the corpora are found under KHABAR_DATA, which is {folder or 'not set'}; set it to a folder with the "
+            f"the corpora are found under KHABAR_DATA, which is {folder or 'not set'}; set it "
+            "to a folder with the "
             "files of configs/data.yaml"
         )
     return Path(folder)
@@ -51,7 +52,10 @@ def _corpus_file(corpus: str, name: str) -> Path:
         raise FormatError(f"{path}: missing; {corpus} is: {catalogue()[corpus]['title']}")
     found = sha256(path)
     if found != expected:
-        raise FormatError(f"{path}: sha256 {found[:12]}…, expected {expected[:12]}…; get the version of configs/data.yaml")
+        raise FormatError(
+            f"{path}: sha256 {found[:12]}…, expected {expected[:12]}…; get the version of "
+            "configs/data.yaml"
+        )
     return path
 
 
@@ -71,14 +75,17 @@ def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
 
 def _anercorp() -> list[tuple[Part, str, Sentence]]:
     sentences = read_sentences(_corpus_file("anercorp", "anercorp/train.txt"))
-    groups = [(f"anercorp-{i // SENTENCES_PER_GROUP}", sentence) for i, sentence in enumerate(sentences)]
+    groups = [
+        (f"anercorp-{i // SENTENCES_PER_GROUP}", sentence) for i, sentence in enumerate(sentences)
+    ]
     return [(part_of(group), group, sentence) for group, sentence in groups]
 
 
 def _wojood() -> list[tuple[Part, str, Sentence]]:
     train = read_sentences(_corpus_file("wojood", "wojood_sample/train.txt"))
     rows: list[tuple[Part, str, Sentence]] = [
-        (held_out_part(" ".join(sentence.words)), f"wojood-{i}", sentence) for i, sentence in enumerate(train)
+        (held_out_part(" ".join(sentence.words)), f"wojood-{i}", sentence)
+        for i, sentence in enumerate(train)
     ]
     val = read_sentences(_corpus_file("wojood", "wojood_sample/val.txt"))
     return rows + [("dev", f"wojood-val-{i}", sentence) for i, sentence in enumerate(val)]
@@ -98,7 +105,8 @@ def wikifane_sentences() -> Iterator[Sentence]:
 def conll_documents(
     corpus: str, part: Part, group: int = 1, detokenise: float = 0.0, seed: int = 0
 ) -> list[Document]:
-    """A CoNLL corpus as documents of one sentence, or, in half of them, of up to `group` consecutive ones.
+    """A CoNLL corpus as documents of one sentence, or, in half of them, of up to `group`
+    consecutive ones.
 
     A share `detokenise` of the sentences gets the spacing of real text.
     """
@@ -107,13 +115,17 @@ def conll_documents(
     documents = []
     for i, (name, sentence) in enumerate(sentences_of(corpus, part)):
         natural = rng.random() < detokenise
-        documents.append((name, sentence_document(sentence, f"{corpus}-{part}-{i}", label_set, natural)))
+        documents.append(
+            (name, sentence_document(sentence, f"{corpus}-{part}-{i}", label_set, natural))
+        )
     if group == 1:
         return [document for _, document in documents]
     return list(_grouped(documents, group, rng))
 
 
-def _grouped(documents: Sequence[tuple[str, Document]], most: int, rng: random.Random) -> Iterator[Document]:
+def _grouped(
+    documents: Sequence[tuple[str, Document]], most: int, rng: random.Random
+) -> Iterator[Document]:
     i = 0
     while i < len(documents):
         count = rng.randint(2, most) if rng.random() < 0.5 else 1
@@ -138,7 +150,9 @@ def claim_documents(part: Part) -> list[Document]:
     dev = list(read_ans_pairs(_corpus_file("ans", "ans/stance/dev.csv")))
     if part == "dev":
         return dev
-    seen = {_claim(document) for document in dev} | {normalize(document.text).text for document in dev}
+    seen = {_claim(document) for document in dev} | {
+        normalize(document.text).text for document in dev
+    }
     train = read_ans_pairs(_corpus_file("ans", "ans/stance/train.csv"))
     return [
         document
@@ -169,7 +183,9 @@ def topic_documents(corpus: str, part: Part) -> list[Document]:
 
 
 def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
-    """Pairs that have nothing to say of each other: every sixth ANS claim with the text of another one."""
+    """Pairs that have nothing to say of each other: every sixth ANS claim with the text of another
+    one.
+    """
     documents = claim_documents(part)
     texts = random.Random(0).sample([document.text for document in documents], len(documents))
     return [
@@ -180,10 +196,11 @@ def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
 
 
 def seed_claims() -> list[Document]:
-    """The seed's claims, each with the three sentences that speak most of it; an unrelated one with the first three.
+    """The seed's claims, each with the three sentences that speak most of it; an unrelated one with
+    the first three.
 
-    What an article says of a claim is said by the first of the three; the others say nothing (other) unless they
-    share half of its words, and then they are left out.
+    What an article says of a claim is said by the first of the three; the others say nothing
+    (other) unless they share half of its words, and then they are left out.
     """
     seed = seed_document()
     parts = [seed.text[start:end] for start, end in sentences(seed.text)]
@@ -208,7 +225,9 @@ def seed_stances() -> list[Document]:
     return documents
 
 
-def load(corpus: str, part: Part, group: int = 1, detokenise: float = 0.0, seed: int = 0) -> list[Document]:
+def load(
+    corpus: str, part: Part, group: int = 1, detokenise: float = 0.0, seed: int = 0
+) -> list[Document]:
     """The documents of a corpus in a part; the seed is train only."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
@@ -221,6 +240,31 @@ def load(corpus: str, part: Part, group: int = 1, detokenise: float = 0.0, seed:
     if corpus in ("seed", "seed-claims", "seed-stances"):
         if part != "train":
             return []
-        return {"seed": lambda: [seed_document()], "seed-claims": seed_claims, "seed-stances": seed_stances}[corpus]()
-    raise FormatError(f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, khaleej, ant, seed, "
-                      "seed-claims, seed-stances")
+        return {
+            "seed": lambda: [seed_document()],
+            "seed-claims": seed_claims,
+            "seed-stances": seed_stances,
+        }[corpus]()
+    raise FormatError(
+        f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, "
+        "khaleej, ant, seed, "
+        "seed-claims, seed-stances"
+    )
+
+
+def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write ANERcorp's parts as CoNLL files `anercorp-PART.conll`; gives each path and its number
+    of sentences.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in get_args(Part):
+        sentences_in_part = sentences_of("anercorp", part)
+        path = folder / f"anercorp-{part}.conll"
+        with path.open("w", encoding="utf-8") as out:
+            for _, sentence in sentences_in_part:
+                out.writelines(
+                    f"{word} {tags[0]}\n"
+                    for word, tags in zip(sentence.words, sentence.tags, strict=True)
+                )
+                out.write("\n")
+        yield path, len(sentences_in_part)

@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def encoder_folder(settings: Encoder, cache: Path) -> Path:
-    """The Hugging Face folder of an encoder, fetched and trimmed into `cache` where that is needed."""
+    """The Hugging Face folder of an encoder, fetched and trimmed into `cache` where that is
+    needed.
+    """
     source = Path(settings.source)
     if settings.source == "packaged":
         source = cache / "packaged"
@@ -37,12 +39,15 @@ def _from_hub(settings: Encoder, cache: Path) -> Path:
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model.bin"]
     try:
         return Path(
-            snapshot_download(settings.source, revision=settings.revision, allow_patterns=patterns, etag_timeout=5)
+            snapshot_download(
+                settings.source, revision=settings.revision, allow_patterns=patterns, etag_timeout=5
+            )
         )
     except Exception as error:  # the hub client raises many kinds; the cause is passed on
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
-            f"encoder {settings.source!r}: the Hugging Face hub gave no files ({type(error).__name__}: {cause[:200]}); "
+            f"encoder {settings.source!r}: the Hugging Face hub gave no files "
+            f"({type(error).__name__}: {cause[:200]}); "
             "download the model on a machine with the hub and set encoder.source to its folder"
         ) from error
 
@@ -58,12 +63,20 @@ def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
     config = AutoConfig.from_pretrained(folder)
     if hasattr(config, "attention_probs_dropout_prob"):
         config.attention_probs_dropout_prob = attention_dropout
-    extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, trust_remote_code=False, **extra)
+    extra = (
+        {"add_pooling_layer": False}
+        if config.model_type in ("bert", "roberta", "xlm-roberta")
+        else {}
+    )
+    return AutoModel.from_pretrained(
+        folder, config=config, dtype=torch.float32, trust_remote_code=False, **extra
+    )
 
 
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:
-    """The ids of the begin, end and pad pieces of a tokenizer.json, under XLM-R's names or BERT's."""
+    """The ids of the begin, end and pad pieces of a tokenizer.json, under XLM-R's names or
+    BERT's.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -73,6 +86,8 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
         ids = [tokenizer.token_to_id(name) for name in options]
         known = [i for i in ids if i is not None]
         if not known:
-            raise EncoderError(f"{tokenizer_file}: no piece {' or '.join(options)}; use a BERT or XLM-R tokenizer")
+            raise EncoderError(
+                f"{tokenizer_file}: no piece {' or '.join(options)}; use a BERT or XLM-R tokenizer"
+            )
         found[role] = known[0]
     return found

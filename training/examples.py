@@ -1,4 +1,6 @@
-"""Documents to training examples, by serving's own tokenizer, words and windows; what is lost is counted."""
+"""Documents to training examples, by serving's own tokenizer, words and windows; what is lost is
+counted.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 class Example:
     """One input of the model with the labels of one head.
 
-    `input_ids` and `segments` are (pieces,). `labels` is (pieces * columns,) for heads of words, with a column per
-    type where they nest, and (1,) for texts and pairs. `source` names the corpus.
+    `input_ids` and `segments` are (pieces,). `labels` is (pieces * columns,) for heads of words,
+    with a column per type where they nest, and (1,) for texts and pairs. `source` names the corpus.
     """
 
     input_ids: list[int]
@@ -49,14 +51,18 @@ class Losses:
 
 
 def word_tags(encoded: EncodedText, spans: Iterable[Span], head: Head, losses: Losses) -> Ints:
-    """The tags of each word, (words, columns): per type O B I for a nested head, one BIO tag for a flat one."""
+    """The tags of each word, (words, columns): per type O B I for a nested head, one BIO tag for a
+    flat one.
+    """
     nested = head.kind == "nested"
     column = {label: i for i, label in enumerate(head.labels)}
     tags = np.zeros((len(encoded.words), len(head.labels) if nested else 1), dtype=np.int64)
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         found = words_of(span.start, span.end, encoded.words)
         if found is None or span.label not in column:
-            losses.counts["entity without a word" if found is None else f"unknown type {span.label}"] += 1
+            losses.counts[
+                "entity without a word" if found is None else f"unknown type {span.label}"
+            ] += 1
             continue
         start, end = found
         where = column[span.label] if nested else 0
@@ -85,7 +91,9 @@ def word_examples(
             ids, segments = encoder.frame(encoded.pieces[window.start : window.end])
             framed = np.full((len(ids), labels.shape[1]), IGNORED, dtype=np.int64)
             framed[1:-1] = labels[window.start : window.end]
-            yield Example(ids.tolist(), segments.tolist(), framed.ravel().tolist(), head.name, source)
+            yield Example(
+                ids.tolist(), segments.tolist(), framed.ravel().tolist(), head.name, source
+            )
     losses.report(source)
 
 
@@ -100,13 +108,21 @@ def text_examples(
         ids, segments = encoder.frame(pieces[: max_pieces - 2])
         label = head.labels.index(str(document.topic))
         yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
-    log.info("%s: %d of %d texts are read for their first %d pieces", source, cut, len(documents), max_pieces)
+    log.info(
+        "%s: %d of %d texts are read for their first %d pieces",
+        source,
+        cut,
+        len(documents),
+        max_pieces,
+    )
 
 
 def pair_examples(
     documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str, max_pieces: int
 ) -> Iterator[Example]:
-    """(target or claim, passage) pairs; a text longer than a passage gives one pair for each of its windows."""
+    """(target or claim, passage) pairs; a text longer than a passage gives one pair for each of its
+    windows.
+    """
     for document in documents:
         asked = [(claim.text, claim.label) for claim in document.claims or ()]
         if head.labels == ("favor", "against", "neutral"):

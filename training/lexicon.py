@@ -1,7 +1,8 @@
-"""The lexicon of name beginnings, the priors of clitics, and how well they find where a name begins.
+"""The lexicon of name beginnings, the priors of clitics, and how well they find where a name
+begins.
 
-WikiFANE splits clitics off (و, ب and ل are words of their own), so writing them back on to the name gives words whose
-boundary is known.
+WikiFANE splits clitics off (و, ب and ل are words of their own), so writing them back on to the name
+gives words whose boundary is known.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from annotations.clitics import CONJUNCTIONS, PREPOSITIONS, NameLexicon, Priors, lexicon_key, readings
+from annotations.clitics import (
+    CONJUNCTIONS,
+    PREPOSITIONS,
+    NameLexicon,
+    Priors,
+    lexicon_key,
+    readings,
+)
 from annotations.conll import Sentence, word_spans
 from annotations.seed import seed_document
 from annotations.text import normalize
@@ -43,11 +51,15 @@ def boundaries(sentence: Sentence) -> Iterator[Boundary]:
 
 
 def accuracy(lexicon: NameLexicon, cases: Sequence[Boundary], leave_out: bool = False) -> float:
-    """The share of words whose boundary is found; `leave_out` takes a case's own word out of the lexicon first."""
+    """The share of words whose boundary is found; `leave_out` takes a case's own word out of the
+    lexicon first.
+    """
 
     def found(case: Boundary) -> bool:
         own = lexicon_key(case.word[case.clitics :])
-        return lexicon.clitics(case.word, lambda key: -int(leave_out and key == own)) == case.clitics
+        return (
+            lexicon.clitics(case.word, lambda key: -int(leave_out and key == own)) == case.clitics
+        )
 
     return sum(found(case) for case in cases) / len(cases)
 
@@ -58,7 +70,9 @@ def ambiguous(cases: Iterable[Boundary]) -> list[Boundary]:
 
 
 def fit_priors(lexicon: NameLexicon, cases: Sequence[Boundary], rounds: int = 2) -> Priors:
-    """The best priors of a grid, one after the other, each case's own word left out of the lexicon."""
+    """The best priors of a grid, one after the other, each case's own word left out of the
+    lexicon.
+    """
 
     def score(priors: Priors) -> float:
         return accuracy(replace(lexicon, priors=priors), cases, leave_out=True)
@@ -81,13 +95,17 @@ def split_boundaries() -> tuple[list[Boundary], list[Boundary]]:
 
 
 def name_lexicon() -> NameLexicon:
-    """The lexicon that ships: first words of names in WikiFANE, ANERcorp train, the Wojood sample and the seed."""
+    """The lexicon that ships: first words of names in WikiFANE, ANERcorp train, the Wojood sample
+    and the seed.
+    """
     train, dev = split_boundaries()
     base = NameLexicon.count(case.word[case.clitics :] for case in train + dev)
     words = []
     for corpus in ("anercorp", "wojood"):
         for _, sentence in sentences_of(corpus, "train"):
-            words.extend(normalize(sentence.words[span.start]).text for span in word_spans(sentence))
+            words.extend(
+                normalize(sentence.words[span.start]).text for span in word_spans(sentence)
+            )
     stems = [word[base.clitics(word) :] for word in words]
     seed = seed_document()
     stems.extend(seed.surface(span).split()[0] for span in seed.entities or ())

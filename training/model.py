@@ -13,16 +13,21 @@ from serving.bundle import Head
 from training.examples import IGNORED
 
 PASSAGE_SEGMENT = 2
+OUTSIDE_BIAS = 3.0
 
 
 def segment_mean(hidden: Tensor, segments: Tensor, which: int) -> Tensor:
-    """The mean of the hidden states of one segment; hidden is (batch, pieces, width), returns (batch, width)."""
+    """The mean of the hidden states of one segment; hidden is (batch, pieces, width), returns
+    (batch, width).
+    """
     mask = (segments == which).unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1.0)
 
 
 class PairHead(nn.Module):
-    """A label of two mean-pooled segments u, v from [u, v, u * v, |u - v|] through one tanh layer."""
+    """A label of two mean-pooled segments u, v from [u, v, u * v, |u - v|] through one tanh
+    layer.
+    """
 
     def __init__(self, width: int, labels: int, dropout: float) -> None:
         super().__init__()
@@ -49,17 +54,26 @@ class TextHead(nn.Module):
 
     def forward(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """Hidden states (batch, pieces, width) to logits (batch, labels)."""
-        logits: Tensor = self.out(self.dropout(torch.tanh(self.hidden(segment_mean(hidden, segments, 1)))))
+        logits: Tensor = self.out(
+            self.dropout(torch.tanh(self.hidden(segment_mean(hidden, segments, 1))))
+        )
         return logits
 
 
 class WordHead(nn.Module):
-    """Tag scores of every piece; serving reads them at the piece in which a word begins."""
+    """Tag scores of every piece; serving reads them at the piece in which a word begins.
 
-    def __init__(self, width: int, outputs: int, dropout: float) -> None:
+    `tags` is how many scores make one BIO choice (3 for each type of a nested head); it starts out
+    from "outside", the first of them, as nearly all words are.
+    """
+
+    def __init__(self, width: int, outputs: int, tags: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, outputs)
+        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():
+            self.out.bias[::tags] = OUTSIDE_BIAS
 
     def forward(self, hidden: Tensor, segments: Tensor) -> Tensor:
         """Hidden states (batch, pieces, width) to logits (batch, pieces, outputs)."""
@@ -69,14 +83,16 @@ class WordHead(nn.Module):
 
 def make_head(head: Head, width: int, dropout: float) -> nn.Module:
     """The untrained module of a head."""
-    kinds = {"pair": PairHead, "text": TextHead, "nested": WordHead, "flat": WordHead}
-    return kinds[head.kind](width, head.width, dropout)
+    if head.kind in ("nested", "flat"):
+        return WordHead(width, head.width, 3 if head.kind == "nested" else head.width, dropout)
+    return (PairHead if head.kind == "pair" else TextHead)(width, head.width, dropout)
 
 
 class MultiHeadModel(nn.Module):
     """An encoder with named heads; a training batch teaches one of them.
 
-    `class_weights` maps a head to (labels,) weights of its classes, `loss_weights` to its share in the loss.
+    `class_weights` maps a head to (labels,) weights of its classes, `loss_weights` to its share in
+    the loss.
     """
 
     def __init__(
@@ -97,18 +113,29 @@ class MultiHeadModel(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The encoder's last hidden states, (batch, pieces, width)."""
-        states: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states: Tensor = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
         return states
 
-    def logits(self, input_ids: Tensor, attention_mask: Tensor, segments: Tensor) -> tuple[Tensor, ...]:
+    def logits(
+        self, input_ids: Tensor, attention_mask: Tensor, segments: Tensor
+    ) -> tuple[Tensor, ...]:
         """The logits of every head in the order of `specs`; all inputs are (batch, pieces)."""
         hidden = self.hidden(input_ids, attention_mask)
         return tuple(self.heads[head.name](hidden, segments) for head in self.specs)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, segments: Tensor, head_index: Tensor, labels: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        segments: Tensor,
+        head_index: Tensor,
+        labels: Tensor,
     ) -> dict[str, Any]:
-        """The loss of a batch for the one head it teaches; labels as `training.batches` lays them out."""
+        """The loss of a batch for the one head it teaches; labels as `training.batches` lays them
+        out.
+        """
         head = self.specs[int(head_index)]
         logits = self.heads[head.name](self.hidden(input_ids, attention_mask), segments)
         classes = 3 if head.kind == "nested" else logits.shape[-1]

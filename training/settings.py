@@ -1,4 +1,6 @@
-"""Training recipes: `configs/train/*.yaml`, validated; an unknown key is an error that names file and key."""
+"""Training recipes: `configs/train/*.yaml`, validated; an unknown key is an error that names file
+and key.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class Settings(BaseModel):
 
 
 class Encoder(Settings):
-    """Where the encoder comes from: a name on the Hugging Face hub, a local folder, or `packaged` (no hub needed)."""
+    """Where the encoder comes from: a name on the Hugging Face hub, a local folder, or `packaged`
+    (no hub needed).
+    """
 
     source: str
     trim: bool = False  # keep only the pieces that Arabic news needs
@@ -43,9 +47,10 @@ class Rules(Settings):
 class Source(Settings):
     """A corpus that teaches a head.
 
-    `passes` is how often each of its examples is seen in an epoch; `per_class` draws that many examples of each
-    class an epoch instead. `group` joins up to so many consecutive sentences into one example, in half of them.
-    `detokenise` is the share of CoNLL examples that are written with the spacing of real text.
+    `passes` is how often each of its examples is seen in an epoch; `per_class` draws that many
+    examples of each class an epoch instead. `group` joins up to so many consecutive sentences into
+    one example, in half of them. `detokenise` is the share of CoNLL examples that are written with
+    the spacing of real text.
     """
 
     corpus: str
@@ -78,10 +83,13 @@ class Windows(Settings):
 
 
 class Optimiser(Settings):
-    """AdamW with linear warm-up and decay; `bf16: auto` measures at start whether the processor gains from it."""
+    """AdamW with linear warm-up and decay; `bf16: auto` measures at start whether the processor
+    gains from it.
+    """
 
     epochs: PositiveInt = 5
     learning_rate: PositiveFloat = 2e-4
+    head_learning_rate: PositiveFloat = 1e-3  # new heads start from nothing and need larger steps
     weight_decay: float = Field(0.01, ge=0)
     warmup_fraction: float = Field(0.1, ge=0, lt=1)
     max_batch_tokens: PositiveInt = 2048

@@ -1,6 +1,8 @@
-"""Which part a document belongs to: train, calibration or dev, by a rule that depends on nothing but its group.
+"""Which part a document belongs to: train, calibration or dev, by a rule that depends on nothing
+but its group.
 
-A group is what must not be torn apart: a stretch of consecutive sentences, a headline with its rewrites, an article.
+A group is what must not be torn apart: a stretch of consecutive sentences, a headline with its
+rewrites, an article.
 """
 
 from __future__ import annotations

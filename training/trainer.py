@@ -1,4 +1,6 @@
-"""Fine-tuning: a recipe's examples through transformers.Trainer, with time per head and exact resume."""
+"""Fine-tuning: a recipe's examples through transformers.Trainer, with time per head and exact
+resume.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from training.corpora import load
 from training.encoders import load_encoder, special_pieces
 from training.examples import Example, examples_of
 from training.model import MultiHeadModel
-from training.settings import Recipe
+from training.settings import Optimiser, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,9 @@ def text_encoder(recipe: Recipe, folder: Path) -> TextEncoder:
     """The tokenizer of an encoder folder under the recipe's rules."""
     rule = WindowRule(recipe.windows.size, recipe.windows.overlap_tokens)
     path = folder / "tokenizer.json"
-    return TextEncoder.from_file(path, recipe.normalization.normalization(), rule, **special_pieces(path))
+    return TextEncoder.from_file(
+        path, recipe.normalization.normalization(), rule, **special_pieces(path)
+    )
 
 
 def prepare(recipe: Recipe, folder: Path) -> Prepared:
@@ -91,13 +95,26 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
             recipe.seed,
         )
         made = list(
-            examples_of(documents, head, encoder, source.corpus, source.max_pieces, recipe.windows.pair_max_pieces)
+            examples_of(
+                documents,
+                head,
+                encoder,
+                source.corpus,
+                source.max_pieces,
+                recipe.windows.pair_max_pieces,
+            )
         )
         rows = range(len(examples), len(examples) + len(made))
         classes = [example.labels[0] for example in made] if head.kind in ("text", "pair") else ()
         sources.append(SourceExamples(source.head, rows, source.passes, source.per_class, classes))
         examples.extend(made)
-        log.info("%s -> %s: %d documents, %d examples", source.corpus, source.head, len(documents), len(made))
+        log.info(
+            "%s -> %s: %d documents, %d examples",
+            source.corpus,
+            source.head,
+            len(documents),
+            len(made),
+        )
     dataset = Dataset.from_list([asdict(example) for example in examples])
     weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
     return Prepared(
@@ -125,7 +142,9 @@ def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[
 
 
 def class_weights(head: Head, examples: Sequence[Example]) -> torch.Tensor:
-    """Weights by the inverse square root of a class's share, mean 1 over the examples, (labels,)."""
+    """Weights by the inverse square root of a class's share, mean 1 over the examples,
+    (labels,).
+    """
     counts = torch.zeros(len(head.labels))
     for example in examples:
         if example.head == head.name:
@@ -135,7 +154,9 @@ def class_weights(head: Head, examples: Sequence[Example]) -> torch.Tensor:
 
 
 class HeadTrainer(Trainer):
-    """A Trainer that takes its batches from a plan and keeps the seconds and the mean loss of each head."""
+    """A Trainer that takes its batches from a plan and keeps the seconds and the mean loss of each
+    head.
+    """
 
     def __init__(self, plan: PlannedBatches, heads: Sequence[Head], **settings: Any) -> None:
         super().__init__(**settings)
@@ -146,10 +167,14 @@ class HeadTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The planned batches in their order."""
-        loader = DataLoader(self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator)  # type: ignore[arg-type]
+        loader = DataLoader(
+            self.train_dataset, batch_sampler=self.plan, collate_fn=self.data_collator
+        )  # type: ignore[arg-type]
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: Any, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """One step, timed for the head it teaches; a loss that is no number stops the run."""
         name = self.names[int(inputs["head_index"])]
         began = time.perf_counter()
@@ -165,7 +190,10 @@ class HeadTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add each head's mean loss since the last report."""
-        means = {f"loss_{name}": round(sum(values) / len(values), 4) for name, values in self.recent.items()}
+        means = {
+            f"loss_{name}": round(sum(values) / len(values), 4)
+            for name, values in self.recent.items()
+        }
         self.recent.clear()
         super().log({**logs, **means}, *args, **kwargs)
 
@@ -174,18 +202,35 @@ class LogProgress(TrainerCallback):
     """Losses to the log, with the time that is left."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remember where a resumed run begins, for its time left."""
         self.began, self.first = time.monotonic(), state.global_step
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
         """One line a report."""
         done = state.global_step - self.first
-        left = (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
-        losses = {name[5:]: value for name, value in (logs or {}).items() if name.startswith("loss_")}
-        log.info("step %d of %d, %.0f min left, loss %s", state.global_step, state.max_steps, left / 60, losses)
+        left = (
+            (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+        )
+        losses = {
+            name[5:]: value for name, value in (logs or {}).items() if name.startswith("loss_")
+        }
+        log.info(
+            "step %d of %d, %.0f min left, loss %s",
+            state.global_step,
+            state.max_steps,
+            left / 60,
+            losses,
+        )
 
 
-def fit(recipe: Recipe, folder: Path, prepared: Prepared, run: Path) -> tuple[MultiHeadModel, dict[str, float]]:
-    """Train a recipe; returns the model and the minutes each head took. Goes on from the last checkpoint in `run`."""
+def fit(
+    recipe: Recipe, folder: Path, prepared: Prepared, run: Path
+) -> tuple[MultiHeadModel, dict[str, float]]:
+    """Train a recipe; returns the model and the minutes each head took. Goes on from the last
+    checkpoint in `run`.
+    """
     set_seed(recipe.seed)
     optimiser = recipe.optimiser
     model = MultiHeadModel(
@@ -196,7 +241,11 @@ def fit(recipe: Recipe, folder: Path, prepared: Prepared, run: Path) -> tuple[Mu
         prepared.class_weights,
     )
     plan = PlannedBatches(
-        prepared.sources, prepared.lengths, optimiser.epochs, optimiser.max_batch_tokens, recipe.seed
+        prepared.sources,
+        prepared.lengths,
+        optimiser.epochs,
+        optimiser.max_batch_tokens,
+        recipe.seed,
     )
     log.info("%d steps in %d epochs of %s", len(plan), optimiser.epochs, plan.epoch_ends)
     trainer = HeadTrainer(
@@ -207,6 +256,7 @@ def fit(recipe: Recipe, folder: Path, prepared: Prepared, run: Path) -> tuple[Mu
         train_dataset=prepared.dataset,
         data_collator=Collator(prepared.heads, prepared.encoder.special.pad),
         callbacks=[LogProgress()],
+        optimizers=(adamw(model, optimiser), None),
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(run))
     minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
@@ -219,8 +269,24 @@ def _last_checkpoint(run: Path) -> str | None:
     return str(found[-1]) if found else None
 
 
+def adamw(model: MultiHeadModel, settings: Optimiser) -> torch.optim.AdamW:
+    """AdamW in two groups, encoder and heads; biases and norms are not decayed."""
+    groups = []
+    for module, rate in (
+        (model.encoder, settings.learning_rate),
+        (model.heads, settings.head_learning_rate),
+    ):
+        for decayed in (True, False):
+            weights = [weight for weight in module.parameters() if (weight.ndim > 1) == decayed]
+            decay = settings.weight_decay if decayed else 0.0
+            groups.append({"params": weights, "lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups, fused=True)
+
+
 def bf16_pays(trials: int = 5) -> bool:
-    """Whether matrix products of the encoder's size are faster in bfloat16 than in float32 on this machine."""
+    """Whether matrix products of the encoder's size are faster in bfloat16 than in float32 on this
+    machine.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
@@ -233,7 +299,11 @@ def bf16_pays(trials: int = 5) -> bool:
             functional.linear(rows, weights)
         seconds[dtype] = time.perf_counter() - began
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
-    log.info("bf16 matrix products run %.1f times as fast as fp32: %s", ratio, "bf16" if ratio > 1.2 else "fp32")
+    log.info(
+        "bf16 matrix products run %.1f times as fast as fp32: %s",
+        ratio,
+        "bf16" if ratio > 1.2 else "fp32",
+    )
     return ratio > 1.2
 
 
@@ -243,10 +313,8 @@ def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
         output_dir=str(run),
         num_train_epochs=1,  # the plan holds all epochs
         learning_rate=optimiser.learning_rate,
-        weight_decay=optimiser.weight_decay,
         warmup_steps=optimiser.warmup_fraction,
         lr_scheduler_type="linear",
-        optim="adamw_torch_fused",
         bf16=bf16_pays() if optimiser.bf16 == "auto" else optimiser.bf16,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=25,

@@ -1,4 +1,6 @@
-"""The seed article and its gold annotation: written down twice, blind, and adjudicated (see GUIDELINES.md)."""
+"""The seed article and its gold annotation: written down twice, blind, and adjudicated (see
+GUIDELINES.md).
+"""
 
 from functools import cache
 from pathlib import Path
@@ -20,7 +22,9 @@ def seed_document() -> Document:
     """The seed article with its adjudicated gold."""
     (document,) = read_documents(FOLDER / "gold.jsonl")
     if document.text != seed_text():
-        raise FormatError(f"{FOLDER}: gold.jsonl annotates another text than article.txt; restore both")
+        raise FormatError(
+            f"{FOLDER}: gold.jsonl annotates another text than article.txt; restore both"
+        )
     return document
 
 

@@ -1,0 +1,100 @@
+"""Calibration of the exported model on a split of its own: temperatures, and Platt scaling of span
+scores.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from annotations.schema import Document
+from serving.bundle import Head
+from serving.decoding import log_softmax
+from serving.tagger import Tagger
+
+log = logging.getLogger(__name__)
+Floats = npt.NDArray[np.float32]
+TEMPERATURES = np.geomspace(0.3, 6.0, 60)
+MIN_ITEMS = 50  # fewer say nothing of a probability
+
+
+def fit_temperature(logits: Floats, gold: Sequence[int]) -> float:
+    """The temperature under which the logits (items, labels) make the gold likeliest (Guo et al.
+    2017).
+    """
+    index = np.arange(len(gold))
+    losses = [-log_softmax(logits / t)[index, gold].mean() for t in TEMPERATURES]
+    return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
+
+
+def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
+    """Slope and intercept that map the logit of a span's score to that of being right (Platt
+    1999).
+    """
+    if len(scores) < MIN_ITEMS or len(set(right)) < 2:
+        log.warning(
+            "%d spans, too few of one kind to calibrate; scores stay as they are", len(scores)
+        )
+        return 1.0, 0.0
+    clipped = np.clip(np.asarray(scores), 1e-6, 1 - 1e-6)
+    logits = np.log(clipped / (1 - clipped))[:, None]
+    fitted = LogisticRegression(C=100.0).fit(logits, np.asarray(right))
+    return round(float(fitted.coef_[0, 0]), 4), round(float(fitted.intercept_[0]), 4)
+
+
+def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
+    """A head of words with slope and intercept fitted on documents; the tagger's head must be
+    uncalibrated.
+    """
+    scores: list[float] = []
+    right: list[bool] = []
+    for document, found in zip(
+        documents, tagger.spans([d.text for d in documents], head.name), strict=True
+    ):
+        gold = {
+            (span.end, span.label) for span in document.entities or ()
+        }  # starts may differ by a clitic
+        scores.extend(score for _, score in found)
+        right.extend((span.end, span.label) in gold for span, _ in found)
+    slope, intercept = fit_platt(scores, right)
+    log.info(
+        "%s: calibrated on %d spans: slope %s, intercept %s",
+        head.name,
+        len(scores),
+        slope,
+        intercept,
+    )
+    return head.model_copy(update={"slope": slope, "intercept": intercept})
+
+
+def calibrate_texts(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
+    """A topic head with the temperature fitted on documents."""
+    readings = tagger.reader.read([document.text for document in documents])
+    logits = np.stack([reading.texts[head.name] for reading in readings])
+    return _with_temperature(head, logits, [head.labels.index(str(d.topic)) for d in documents])
+
+
+def calibrate_claims(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
+    """A claim head with the temperature fitted on (claim, text) pairs that fit one window."""
+    encoder = tagger.reader.encoder
+    pairs, gold = [], []
+    for document in documents:
+        for claim in document.claims or ():
+            pairs.append(
+                (
+                    encoder.pieces(claim.text),
+                    encoder.pieces(document.text)[: encoder.window.size - 2],
+                )
+            )
+            gold.append(head.labels.index(claim.label if claim.label in head.labels else "other"))
+    return _with_temperature(head, tagger.reader.judge(head, pairs), gold)
+
+
+def _with_temperature(head: Head, logits: Floats, gold: Sequence[int]) -> Head:
+    temperature = fit_temperature(logits, gold)
+    log.info("%s: calibrated on %d items: temperature %s", head.name, len(gold), temperature)
+    return head.model_copy(update={"temperature": temperature})

@@ -1,0 +1,185 @@
+"""Scores: entity F1 by seqeval's reading of tags, accuracy and macro F1, bootstrap intervals,
+calibration error.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2, Entities
+from sklearn.metrics import precision_recall_fscore_support
+
+Floats = npt.NDArray[np.float64]
+Counts = tuple[int, int, int]  # right, predicted, gold
+RESAMPLES = 1000
+ECE_BINS = 10
+
+
+@dataclass
+class EntityScores:
+    """Counts of entities, item by item, from which F1 and its interval are made.
+
+    `counts` and `strict` map a type to the (right, predicted, gold) of each item; `judged` holds
+    the confidence of each predicted entity and whether it is right.
+    """
+
+    items: int = 0
+    counts: dict[str, list[tuple[int, Counts]]] = field(default_factory=lambda: defaultdict(list))
+    strict: dict[str, list[tuple[int, Counts]]] = field(default_factory=lambda: defaultdict(list))
+    judged: list[tuple[float, bool]] = field(default_factory=list)
+
+    def add_tags(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> None:
+        """One item: parallel BIO sequences (one for flat heads, one a type for nested ones) over
+        its words.
+        """
+        for gold_tags, predicted_tags in zip(gold, predicted, strict=True):
+            self._add(
+                self.counts,
+                set(get_entities(list(gold_tags))),
+                set(get_entities(list(predicted_tags))),
+            )
+            self._add(self.strict, _strict_entities(gold_tags), _strict_entities(predicted_tags))
+        self.items += 1
+
+    def add_spans(
+        self, gold: set[tuple[str, int, int]], predicted: set[tuple[str, int, int]]
+    ) -> None:
+        """One item: (label, start, end) of code points, which match exactly or not at all."""
+        self._add(self.counts, gold, predicted)
+        self._add(self.strict, gold, predicted)
+        self.items += 1
+
+    def _add(
+        self,
+        table: dict[str, list[tuple[int, Counts]]],
+        gold: set[tuple[str, int, int]],
+        predicted: set[tuple[str, int, int]],
+    ) -> None:
+        for label in {entity[0] for entity in gold | predicted}:
+            a, b = ({e for e in found if e[0] == label} for found in (gold, predicted))
+            table[label].append((self.items, (len(a & b), len(b), len(a))))
+
+    def report(self) -> dict[str, Any]:
+        """The scores as `khabar evaluate` prints them."""
+        per_item = self._per_item(self.counts)
+        strict = self._per_item(self.strict).sum(axis=0)
+        precision, recall, f1 = f1_of(per_item.sum(axis=0))
+        per_label = {}
+        for label in sorted(self.counts):
+            total = np.sum([counts for _, counts in self.counts[label]], axis=0)
+            p, r, f = f1_of(total)
+            per_label[label] = {"precision": p, "recall": r, "f1": f, "support": int(total[2])}
+        return {
+            "items": self.items,
+            "f1": f1,
+            "f1_strict": f1_of(strict)[2],
+            "precision": precision,
+            "recall": recall,
+            "per_label": per_label,
+            "interval": bootstrap(per_item, lambda rows: f1_of(rows.sum(axis=0))[2]),
+            "ece": calibration_error(
+                [c for c, _ in self.judged], [right for _, right in self.judged]
+            ),
+        }
+
+    def _per_item(self, table: dict[str, list[tuple[int, Counts]]]) -> Floats:
+        """Counts of all types an item, (items, 3)."""
+        array = np.zeros((max(self.items, 1), 3))
+        for rows in table.values():
+            for item, counts in rows:
+                array[item] += counts
+        return array
+
+
+def _strict_entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Entities by seqeval's strict IOB2 reading: what begins without B- is none. Ends are
+    inclusive, as above.
+    """
+    found = Entities([list(tags)], scheme=IOB2).entities[0]
+    return {(entity.tag, entity.start, entity.end - 1) for entity in found}
+
+
+def f1_of(counts: Floats) -> tuple[float, float, float]:
+    """Precision, recall and F1 of (right, predicted, gold); 0 where nothing can be right."""
+    right, predicted, gold = (float(value) for value in counts)
+    precision = right / predicted if predicted else 0.0
+    recall = right / gold if gold else 0.0
+    f1 = 2 * right / (predicted + gold) if predicted + gold else 0.0
+    return round(precision, 4), round(recall, 4), round(f1, 4)
+
+
+def bootstrap(rows: Floats, score: Any, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of a score over items drawn with replacement (Efron 1979), 1000
+    times.
+    """
+    rng = np.random.default_rng(seed)
+    draws = [score(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(RESAMPLES)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
+    """Expected calibration error in ten equal bins (Guo et al. 2017); None where nothing was
+    predicted.
+    """
+    if not confidences:
+        return None
+    c, r = np.asarray(confidences), np.asarray(right, dtype=float)
+    bins = np.minimum((c * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = [abs(c[bins == b].sum() - r[bins == b].sum()) for b in range(ECE_BINS)]
+    return round(float(np.sum(gaps) / len(c)), 4)
+
+
+def label_scores(
+    gold: Sequence[str], predicted: Sequence[str], confidences: Sequence[float]
+) -> dict[str, Any]:
+    """Accuracy and macro F1 over the labels that occur in gold, per label, with intervals and
+    calibration error.
+    """
+    labels = sorted(set(gold))
+    index = {label: i for i, label in enumerate(labels)}
+    pairs = np.array([(index[g], index.get(p, -1)) for g, p in zip(gold, predicted, strict=True)])
+    columns = precision_recall_fscore_support(gold, predicted, labels=labels, zero_division=0)
+    per_label = {
+        label: {
+            "precision": round(float(p), 4),
+            "recall": round(float(r), 4),
+            "f1": round(float(f), 4),
+            "support": int(n),
+        }
+        for label, p, r, f, n in zip(labels, *columns, strict=True)
+    }
+
+    def macro(rows: Floats) -> float:
+        return _macro_f1(rows, len(labels))
+
+    return {
+        "items": len(gold),
+        "accuracy": round(float((pairs[:, 0] == pairs[:, 1]).mean()), 4),
+        "macro_f1": round(float(np.mean(columns[2])), 4),
+        "per_label": per_label,
+        "interval": bootstrap(pairs, macro),
+        "accuracy_interval": bootstrap(
+            pairs, lambda rows: float((rows[:, 0] == rows[:, 1]).mean())
+        ),
+        "ece": calibration_error(
+            confidences, [g == p for g, p in zip(gold, predicted, strict=True)]
+        ),
+    }
+
+
+def _macro_f1(pairs: Floats, labels: int) -> float:
+    """The mean F1 of the labels, of (items, 2: gold, predicted)."""
+    scores = []
+    for label in range(labels):
+        gold, predicted = pairs[:, 0] == label, pairs[:, 1] == label
+        total = gold.sum() + predicted.sum()
+        if gold.any() or predicted.any():
+            scores.append(2 * (gold & predicted).sum() / total)
+    return float(np.mean(scores)) if scores else 0.0
