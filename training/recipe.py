@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,9 @@ from serving.bundle import (
     write_manifest,
 )
 from serving.tagger import Tagger
-from training.calibration import calibrate_claims, calibrate_texts, calibrate_words
+from training.calibration import calibrate_head
 from training.card import model_card
-from training.corpora import (
-    catalogue,
-    claim_documents,
-    conll_documents,
-    sentences_of,
-    topic_documents,
-)
+from training.corpora import catalogue, load, sentences_of
 from training.encoders import encoder_folder
 from training.evaluation import score_claims, score_conll, score_topics
 from training.export import export
@@ -60,10 +53,10 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     partial.mkdir()
     differences = export(model, partial, prepared.encoder.special.pad)
     shutil.copy(folder / "tokenizer.json", partial / TOKENIZER)
-    name_lexicon().write(partial / LEXICON)
+    name_lexicon(recipe.lexicon).write(partial / LEXICON)
     manifest = _manifest(recipe, prepared.heads, asdict(prepared.encoder.special), partial)
     write_manifest(partial, manifest)
-    heads = calibrate(partial, manifest)
+    heads = calibrate(partial, manifest, recipe)
     manifest = manifest.model_copy(update={"heads": heads})
     write_manifest(partial, manifest)
     scores = evaluate_heads(Tagger.from_bundle(partial), recipe)
@@ -94,7 +87,7 @@ def _manifest(
     recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], folder: Path
 ) -> Manifest:
     corpora = dict.fromkeys(_catalogue_name(source.corpus) for source in recipe.sources)
-    names = [*corpora, "wikifane"]
+    names = dict.fromkeys([*corpora, *recipe.lexicon])
     return Manifest(
         format=FORMAT,
         name=recipe.name,
@@ -119,53 +112,45 @@ def _catalogue_name(corpus: str) -> str:
     return corpus.split("-")[0]
 
 
-def calibrate(folder: Path, manifest: Manifest) -> tuple[Head, ...]:
-    """The heads of an exported model calibrated on the calibration splits; those without one stay
-    as they are.
+def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, ...]:
+    """The heads of an exported model, calibrated on the calibration parts of their own sources.
+
+    A head whose sources have none stays as it is.
     """
     tagger = Tagger.from_bundle(folder)
-    steps: dict[str, Callable[[Head], Head]] = {
-        "khabar": lambda head: calibrate_words(
-            tagger, head, conll_documents("wojood", "calibration")
-        ),
-        "anercorp": lambda head: calibrate_words(
-            tagger, head, conll_documents("anercorp", "calibration")
-        ),
-        "topic": lambda head: calibrate_texts(
-            tagger,
-            head,
-            topic_documents("khaleej", "calibration") + topic_documents("ant", "calibration"),
-        ),
-        "claim": lambda head: calibrate_claims(tagger, head, claim_documents("calibration")),
-    }
-    return tuple(steps[head.name](head) if head.name in steps else head for head in manifest.heads)
+    heads = []
+    for head in manifest.heads:
+        sources = [source.corpus for source in recipe.sources if source.head == head.name]
+        documents = [document for corpus in sources for document in load(corpus, "calibration")]
+        heads.append(calibrate_head(tagger, head, documents) if documents else head)
+    return tuple(heads)
+
+
+# The development split of a corpus: its name and how `khabar evaluate` scores it.
+DEV_SPLITS = {
+    "anercorp": ("ANERcorp dev", "--task ner --data runs/splits/anercorp-dev.conll"),
+    "wojood": ("Wojood sample val", "--task ner --data $KHABAR_DATA/wojood_sample/val.txt"),
+    "ans": ("ANS dev", "--task claim --data $KHABAR_DATA/ans/stance/dev.csv"),
+    "khaleej": ("Khaleej dev", "--task topic --data $KHABAR_DATA/topic_khaleej/dev.jsonl.gz"),
+    "ant": ("ANT dev", "--task topic --data $KHABAR_DATA/topic_ant/dev.jsonl.gz"),
+}
 
 
 def evaluate_heads(tagger: Tagger, recipe: Recipe) -> list[dict[str, Any]]:
-    """The scores of an exported bundle on the development splits, each with the command that
-    repeats it.
-    """
-    parts: list[tuple[str, str, str, Callable[[], dict[str, Any]]]] = [
-        ("anercorp", "ANERcorp dev", "--task ner --data runs/splits/anercorp-dev.conll",
-         lambda: score_conll([s for _, s in sentences_of("anercorp", "dev")], tagger)),
-        ("khabar", "Wojood sample val", "--task ner --data $KHABAR_DATA/wojood_sample/val.txt",
-         lambda: score_conll([s for _, s in sentences_of("wojood", "dev")], tagger)),
-        ("claim", "ANS dev", "--task claim --data $KHABAR_DATA/ans/stance/dev.csv",
-         lambda: score_claims(iter(claim_documents("dev")), tagger)),
-        ("topic", "Khaleej dev", "--task topic --data $KHABAR_DATA/topic_khaleej/dev.jsonl.gz",
-         lambda: score_topics(iter(topic_documents("khaleej", "dev")), tagger)),
-        ("topic", "ANT dev", "--task topic --data $KHABAR_DATA/topic_ant/dev.jsonl.gz",
-         lambda: score_topics(iter(topic_documents("ant", "dev")), tagger)),
-    ]  # fmt: skip
+    """The scores of an exported bundle on the development splits of its sources, with commands."""
     scores = []
-    for head, split, arguments, score in parts:
-        if head in recipe.heads:
-            entry = {
-                "head": head,
-                "split": split,
-                "command": f"khabar evaluate {arguments}",
-                **score(),
-            }
-            log.info("%s", json.dumps({k: v for k, v in entry.items() if k != "per_label"}))
-            scores.append(entry)
+    for source in recipe.sources:
+        if source.corpus not in DEV_SPLITS:
+            continue
+        split, arguments = DEV_SPLITS[source.corpus]
+        if source.corpus in ("anercorp", "wojood"):
+            sentences = [sentence for _, sentence in sentences_of(source.corpus, "dev")]
+            found = score_conll(sentences, tagger)
+        else:
+            score = score_claims if source.corpus == "ans" else score_topics
+            found = score(iter(load(source.corpus, "dev")), tagger)
+        command = f"khabar evaluate {arguments}"
+        scores.append({"head": source.head, "split": split, "command": command, **found})
+        shown = {name: value for name, value in scores[-1].items() if name != "per_label"}
+        log.info("%s", json.dumps(shown, ensure_ascii=False))
     return scores

