@@ -61,6 +61,9 @@ def _paired(
     first: Sequence[Document], second: Sequence[Document]
 ) -> list[tuple[Document, Document]]:
     others = {document.id: document for document in second}
+    alone = [document.id for document in second if document.id not in {d.id for d in first}]
+    if alone:
+        raise DocumentError(f"{alone[0]}: only the second annotation has it; give both the same")
     for document in first:
         if document.id not in others or others[document.id].text != document.text:
             raise DocumentError(
@@ -73,7 +76,8 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     """Span F1 with its counts, and kappa with the share of equal labels for stance (whole text and
     parts) and claims.
 
-    A part of a text toward a target counts as `none` for an annotator who gave it no stance.
+    A part of a text toward a target counts as `none` for an annotator who gave it no stance; a
+    stance without scope judges the whole text.
     """
     pairs = _paired(first, second)
     spans = span_agreement(first, second)
@@ -81,14 +85,14 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     parts: list[tuple[str, str]] = []
     claims: list[tuple[str, str]] = []
     for a, b in pairs:
+        everything = (0, len(a.text))
         sides = [
-            {(s.scope, s.target): s.label for s in document.stances or ()} for document in (a, b)
+            {(s.scope or everything, s.target): s.label for s in document.stances or ()}
+            for document in (a, b)
         ]
         targets = sorted({target for side in sides for _, target in side})
-        for scope in (None, (0, len(a.text)), *paragraphs(a.text)):
-            kind = whole if scope is None or scope == (0, len(a.text)) else parts
-            if scope is None and not any(key[0] is None for side in sides for key in side):
-                continue
+        for scope in dict.fromkeys((everything, *paragraphs(a.text))):
+            kind = whole if scope == everything else parts
             kind.extend(
                 (sides[0].get((scope, target), "none"), sides[1].get((scope, target), "none"))
                 for target in targets

@@ -67,7 +67,7 @@ class NameLexicon:
         counts = {}
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             word, _, count = line.partition("\t")
-            if not word or not count.isdigit():
+            if not word or not count.isdecimal():
                 raise FormatError(f"{path}:{number}: need word<TAB>count; export the bundle again")
             counts[word] = int(count)
         return cls(counts)
@@ -78,7 +78,8 @@ class NameLexicon:
         counts: dict[str, int] = {}
         for word in first_words:
             key = lexicon_key(normalize(word).text)
-            counts[key] = counts.get(key, 0) + 1
+            if key:  # a word of marks alone leaves nothing to know it by
+                counts[key] = counts.get(key, 0) + 1
         return cls(counts)
 
     def write(self, path: Path) -> None:
@@ -90,11 +91,18 @@ class NameLexicon:
         """How many letters at the start of a normalised word are clitics before a name.
 
         `article_count` says how often a key occurs as a word of the article: a name that stands
-        free elsewhere decides a reading that the lexicon has never met.
+        free elsewhere decides a reading that the lexicon has never met. The word itself is one of
+        these and says nothing.
         """
+        own = lexicon_key(word)
+
+        def elsewhere(key: str) -> int:
+            count = article_count(key)
+            return count - 1 if key == own and count > 0 else count
+
         options = readings(word)
         return (
-            max(options, key=lambda length: self._score(word, length, article_count))
+            max(options, key=lambda length: self._score(word, length, elsewhere))
             if len(options) > 1
             else 0
         )
@@ -116,12 +124,16 @@ def _has_article(clitics: str, stem: str) -> bool:
     return stem.startswith("ال") and len(stem) > _MIN_STEM + 1
 
 
-def plain_form(surface: str, preceding: str) -> str:
+def plain_form(surface: str, preceding: str, known: Callable[[str], int] = lambda key: 0) -> str:
     """A mention as a dictionary would write it: no diacritics, no tatweel, and ال restored after
     للـ.
 
     `preceding` is the text before it, of which the last letter tells whether a ل was cut off.
+    `known` says how often a key begins a name: للبنان is better known as لبنان than as البنان.
     """
     text = " ".join(normalize(surface).text.split())
     before = normalize(preceding[-2:]).text
-    return "ا" + text if text.startswith("ل") and before.endswith("ل") else text
+    if not (text.startswith("ل") and before.endswith("ل")):
+        return text
+    first = lexicon_key(text.partition(" ")[0])
+    return text if known(first) > known("ا" + first) else "ا" + text

@@ -4,16 +4,18 @@ ends a sentence.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotations.errors import FormatError
+from annotations.errors import FormatError, not_utf8
 from annotations.schema import Document, Span
 
 # Corpora write the same type in two ways.
 _ALIASES = {"PER": "PERS"}
+_TAG = re.compile("[BI]-.+")
 _OPENING = frozenset("([{«“")
 _CLOSING = frozenset(")]}»”.,،؛:;!?؟%")
 
@@ -37,8 +39,11 @@ class WordSpan:
 
 def read_sentences(path: Path) -> Iterator[Sentence]:
     """The sentences of a CoNLL file; a malformed line is an error that names it."""
-    with path.open(encoding="utf-8") as lines:
-        yield from parse_sentences(lines, str(path))
+    with path.open(encoding="utf-8-sig") as lines:
+        try:
+            yield from parse_sentences(lines, str(path))
+        except UnicodeDecodeError as error:
+            raise not_utf8(str(path), error) from None
 
 
 def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:
@@ -52,7 +57,7 @@ def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:
                 yield Sentence(tuple(words), tuple(tags))
                 words, tags = [], []
             continue
-        bad = [tag for tag in fields[1:] if tag != "O" and tag[:2] not in ("B-", "I-")]
+        bad = [tag for tag in fields[1:] if tag != "O" and not _TAG.fullmatch(tag)]
         if len(fields) < 2 or bad:
             found = f"the tag {bad[0]!r}" if bad else "no tag"
             raise FormatError(

@@ -7,10 +7,11 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from annotations.errors import FormatError
+from annotations.errors import DocumentError, FormatError, not_utf8
 from annotations.schema import Claim, Document, Stance
 
 # Names of topics in the corpora, as khabar calls them; labels that are missing here have no
@@ -23,6 +24,7 @@ ANT_TOPICS = {
     "sport": "sports", "economy": "economy", "culture": "culture", "technology": "technology",
     "politic": "politics", "internationalNews": "politics",
 }  # fmt: skip
+_TOPICS = {**KHALEEJ_TOPICS, **ANT_TOPICS, "health": "health"}
 # Mawqif names its targets in English; the model reads Arabic.
 MAWQIF_TARGETS = {
     "women empowerment": "تمكين المرأة",
@@ -35,17 +37,24 @@ _STANCES = {"favor": "favor", "against": "against", "none": "neutral", "neutral"
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise FormatError(
-                f"{path}: no column {missing[0]!r}; found {', '.join(reader.fieldnames or ())}"
-            )
-        for number, row in enumerate(reader, 2):
-            if any(row[name] is None for name in columns):
+        try:
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
                 raise FormatError(
-                    f"{path}: row {number} has too few columns; need {', '.join(columns)}"
+                    f"{path}: no column {missing[0]!r}; found {', '.join(reader.fieldnames or ())}"
                 )
-            yield number, row
+            for number, row in enumerate(reader, 2):
+                if any(row[name] is None for name in columns):
+                    raise FormatError(
+                        f"{path}: row {number} has too few columns; need {', '.join(columns)}"
+                    )
+                yield number, row
+        except UnicodeDecodeError as error:
+            raise not_utf8(str(path), error) from None
+        except csv.Error as error:  # a quote that is never closed swallows the rest of the file
+            raise FormatError(
+                f"{path}: line {reader.line_num}: no CSV ({error}); close its quotes"
+            ) from None
 
 
 def read_ans_pairs(path: Path) -> Iterator[Document]:
@@ -69,7 +78,11 @@ def read_mawqif(path: Path) -> Iterator[Document]:
                 "or None"
             )
         target = MAWQIF_TARGETS.get(row["target"].strip().lower(), row["target"])
-        yield Document(f"{path.stem}-{number}", row["text"], stances=(Stance(target, label),))
+        try:
+            stance = Stance(target, label)
+        except DocumentError as error:
+            raise FormatError(f"{path}: row {number}: {error}") from None
+        yield Document(f"{path.stem}-{number}", row["text"], stances=(stance,))
 
 
 def read_topics(path: Path) -> Iterator[Document]:
@@ -79,19 +92,31 @@ def read_topics(path: Path) -> Iterator[Document]:
     A text whose label has no counterpart among khabar's topics has topic None.
     """
     opener = gzip.open if path.suffix == ".gz" else open
-    names = {**KHALEEJ_TOPICS, **ANT_TOPICS, "health": "health"}
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            label = row.get("topic", row.get("label"))
-            if not isinstance(row.get("text"), str) or not isinstance(label, str):
-                raise FormatError(f"{path}:{number}: need the strings text and label (or topic)")
-            yield Document(
-                str(row.get("id", f"{path.stem}-{number}")),
-                row["text"],
-                title=row.get("title"),
-                source=row.get("source"),
-                topic=names.get(label),
-            )
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _topic_document(line, f"{path}:{number}", f"{path.stem}-{number}")
+    except UnicodeDecodeError as error:
+        raise not_utf8(str(path), error) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
+
+
+def _topic_document(line: str, where: str, identifier: str) -> Document:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        raise FormatError(f"{where}: not JSON; one object a line is needed") from None
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise FormatError(f"{where}: need an object with the string text")
+    label = row.get("topic", row.get("label"))
+    if not isinstance(label, str) and not (label is None and "topic" in row):
+        raise FormatError(f"{where}: need the string label, or topic, which may be null")
+    return Document(
+        str(row.get("id", identifier)),
+        row["text"],
+        title=row.get("title"),
+        source=row.get("source"),
+        topic=None if label is None else _TOPICS.get(label),
+    )

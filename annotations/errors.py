@@ -15,6 +15,13 @@ class FormatError(KhabarError, ValueError):
     """A file that cannot be read as the format it should be in."""
 
 
+def not_utf8(where: str, error: UnicodeDecodeError) -> FormatError:
+    """The error of a file that holds other bytes than UTF-8."""
+    return FormatError(
+        f"{where}: not UTF-8 (byte {error.object[error.start]:#04x}); convert the file to UTF-8"
+    )
+
+
 class ConfigError(KhabarError, ValueError):
     """A configuration file with a wrong or unknown setting."""
 

@@ -9,36 +9,60 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import DocumentError, FormatError
+from annotations.errors import DocumentError, FormatError, not_utf8
 from annotations.schema import Claim, Document, Range, Span, Stance
 
 _FIELDS = {
     "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances",
     "claims", "topic",
 }  # fmt: skip
+_OPTIONAL_STRINGS = ("title", "source", "date", "license", "label_set", "topic")
 
 
-def _range(value: Any) -> Range | None:
-    return None if value is None else (int(value[0]), int(value[1]))
+def _offset(value: Any) -> int:
+    if type(value) is not int:  # true and 1.0 would pass for integers
+        raise TypeError(f"an offset must be an integer, got {type(value).__name__}")
+    return value
+
+
+def _range(value: Any) -> Range:
+    start, end = value
+    return _offset(start), _offset(end)
+
+
+def _string(row: dict[str, Any], name: str) -> str:
+    if not isinstance(row[name], str):
+        raise TypeError(f"{name!r} must be a string, got {type(row[name]).__name__}")
+    return str(row[name])
+
+
+def _span(row: dict[str, Any]) -> Span:
+    return Span(_offset(row["start"]), _offset(row["end"]), _string(row, "label"))
 
 
 def _stance(row: dict[str, Any]) -> Stance:
-    evidence = row.get("evidence")
+    start, end, scope = row.get("start"), row.get("end"), row.get("scope")
     return Stance(
-        target=row["target"],
-        label=row["label"],
-        start=row.get("start"),
-        end=row.get("end"),
-        scope=_range(row.get("scope")),
-        holder=row.get("holder"),
-        evidence=None
-        if evidence is None
-        else tuple((int(start), int(end)) for start, end in evidence),
+        target=_string(row, "target"),
+        label=_string(row, "label"),
+        start=None if start is None else _offset(start),
+        end=None if end is None else _offset(end),
+        scope=None if scope is None else _range(scope),
+        holder=None if row.get("holder") is None else _string(row, "holder"),
+        evidence=_optional_tuple(row.get("evidence"), _range),
     )
 
 
+def _claim(row: dict[str, Any]) -> Claim:
+    return Claim(_string(row, "text"), _string(row, "label"))
+
+
 def _optional_tuple(rows: Any, build: Any) -> Any:
-    return None if rows is None else tuple(build(row) for row in rows)
+    if rows is None:
+        return None
+    if not isinstance(rows, list):
+        raise TypeError(f"annotations come as a list, got {type(rows).__name__}")
+    return tuple(build(row) for row in rows)
 
 
 def document_from_dict(row: dict[str, Any]) -> Document:
@@ -53,6 +77,11 @@ def document_from_dict(row: dict[str, Any]) -> Document:
             raise FormatError(
                 f"field {name!r} must be a string, got {type(row.get(name)).__name__}"
             )
+    for name in _OPTIONAL_STRINGS:
+        if not isinstance(row.get(name, ""), str | None):
+            raise FormatError(
+                f"field {name!r} must be a string or null, got {type(row[name]).__name__}"
+            )
     return Document(
         id=row["id"],
         text=row["text"],
@@ -60,12 +89,10 @@ def document_from_dict(row: dict[str, Any]) -> Document:
         source=row.get("source"),
         date=row.get("date"),
         license=row.get("license"),
-        entities=_optional_tuple(
-            row.get("entities"), lambda e: Span(e["start"], e["end"], e["label"])
-        ),
+        entities=_optional_tuple(row.get("entities"), _span),
         label_set=row.get("label_set") or "fine",
         stances=_optional_tuple(row.get("stances"), _stance),
-        claims=_optional_tuple(row.get("claims"), lambda c: Claim(c["text"], c["label"])),
+        claims=_optional_tuple(row.get("claims"), _claim),
         topic=row.get("topic"),
     )
 
@@ -103,6 +130,10 @@ def parse_document(line: str, where: str) -> Document:
         raise FormatError(
             f"{where}: not JSON ({error.msg} at column {error.colno}); one object a line is needed"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number too long, brackets too deep
+        raise FormatError(
+            f"{where}: not JSON ({type(error).__name__}); one object a line is needed"
+        ) from None
     if not isinstance(row, dict):
         raise FormatError(
             f"{where}: got a JSON {type(row).__name__}, need an object with id and text"
@@ -111,7 +142,7 @@ def parse_document(line: str, where: str) -> Document:
         return document_from_dict(row)
     except (FormatError, DocumentError) as error:
         raise FormatError(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{where}: an annotation is malformed ({type(error).__name__}: {error})"
         ) from None
@@ -119,10 +150,17 @@ def parse_document(line: str, where: str) -> Document:
 
 def read_documents(path: Path) -> Iterator[Document]:
     """The documents of a khabar JSONL file, in order; blank lines are passed over."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield parse_document(line, f"{path}:{number}")
+                yield parse_document(_decoded(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(where, error) from None
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:

@@ -6,8 +6,8 @@ Every reader of a corpus ends here and every model starts here. Offsets are Unic
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from annotations.errors import DocumentError
 
@@ -124,9 +124,6 @@ def outermost(spans: tuple[Span, ...]) -> tuple[Span, ...]:
     return tuple(kept)
 
 
-def has_duplicates(spans: tuple[Span, ...]) -> Span | None:
-    """A span that is given twice, or None."""
-    for first, second in pairwise(nested_order(spans)):
-        if first == second:
-            return first
-    return None
+def duplicates(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The spans that are given more than once, each once, in order."""
+    return tuple(span for span, count in Counter(nested_order(spans)).items() if count > 1)

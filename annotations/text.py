@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 
 from annotations.errors import DocumentError
 
@@ -32,6 +33,9 @@ _WORD = re.compile(
     rf"\d+(?:[.,٫٬]\d+)+|{_LETTERS}+(?:[{_JOINERS}]+{_LETTERS}+)*|[^\s{_JOINERS}\x00-\x1f\x7f-\x9f]"
 )
 MAX_WORD = 64  # code points; a longer run of letters is read as several words
+_MAX_CLUSTER = 32  # code points; no spelling needs more, and NFKC sorts marks in quadratic time
+# A vowel sign that stands alone (\ufe70): NFKC gives it a space that is not in the text.
+_SPACED_MARK = re.compile(" (?=[\u064b-\u0652])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,11 @@ def is_diacritic(char: str) -> bool:
 
 def _clusters(text: str) -> list[tuple[int, int]]:
     """Ranges of a base character with the marks that follow it, which normalise together."""
-    bounds = [i for i, char in enumerate(text) if i == 0 or not unicodedata.combining(char)]
-    return list(zip(bounds, [*bounds[1:], len(text)], strict=True))
+    bounds: list[int] = []
+    for i, char in enumerate(text):
+        if not bounds or not unicodedata.combining(char) or i - bounds[-1] == _MAX_CLUSTER:
+            bounds.append(i)
+    return list(pairwise([*bounds, len(text)]))
 
 
 def _clean(cluster: str, rules: Normalization) -> str:
@@ -74,6 +81,8 @@ def _clean(cluster: str, rules: Normalization) -> str:
     if len(cluster) == 1 and cluster.isascii():
         return " " if cluster.isspace() or not cluster.isprintable() else cluster
     out = unicodedata.normalize("NFKC", cluster)
+    if not cluster[0].isspace():
+        out = _SPACED_MARK.sub("", out)
     if not rules.diacritics:
         out = "".join(char for char in out if not is_diacritic(char))
     out = "".join(
@@ -123,7 +132,8 @@ def words(text: str) -> list[tuple[int, int]]:
     return ranges
 
 
-_SENTENCE_END = re.compile(r"[.!?؟…]+[\"'”»)\]]*(?=\s)|\n+")
+# Possessive and from the first stop only: a long run of stops is looked at once.
+_SENTENCE_END = re.compile(r"(?<![.!?؟…])[.!?؟…]++[\"'”»)\]]*+(?=\s)|\n+")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

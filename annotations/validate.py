@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from annotations.labels import LabelSchema, label_schema
-from annotations.schema import Document, Range, crossing_pairs, has_duplicates
+from annotations.schema import Document, Range, crossing_pairs, duplicates
 from annotations.text import is_diacritic
 
 CLAIM_LABELS = ("agree", "disagree", "discuss", "unrelated", "other")
@@ -47,9 +47,8 @@ def _entity_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
             f"[{second.start}, {second.end}); "
             "nest them or part them"
         )
-    duplicate = has_duplicates(spans)
-    if duplicate:
-        yield f"{duplicate.label} [{duplicate.start}, {duplicate.end}) is given twice; drop one"
+    for twice in duplicates(spans):
+        yield f"{twice.label} [{twice.start}, {twice.end}) is given twice; drop one"
 
 
 def _outside(found: Range | None, document: Document) -> bool:
@@ -65,7 +64,7 @@ def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]
             if _outside(found, document):
                 yield (
                     f"{where}: range {found} lies outside the text of {len(document.text)} "
-                    "code points"
+                    "code points; correct it or use null"
                 )
         if stance.start is not None and document.text[stance.start : stance.end] != stance.target:
             yield (
