@@ -64,8 +64,8 @@ def _attitude(
     parts = (
         by_sentence if head.unit == "sentence" else _mentioning(_window_parts(text, encoded, about))
     )
-    if title:
-        pieces = reader.encoder.pieces(title)[: reader.encoder.window.size - 2]
+    pieces = reader.encoder.pieces(title or "")[: reader.encoder.window.size - 2]
+    if title and len(pieces):
         parts = [*parts, Part(pieces, None, shared_words(about, title))]
     probabilities = _judge(reader, head, first, parts)
     combined = combine(probabilities, head)

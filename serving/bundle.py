@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
 from annotations.text import Normalization
-from serving.encoding import TextEncoder, WindowRule
+from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -67,6 +67,12 @@ class Head(_Settings):
         )
 
 
+class _Format(BaseModel):
+    """What can be read of `bundle.json` whatever its format."""
+
+    format: int
+
+
 class Manifest(_Settings):
     """All of `bundle.json`."""
 
@@ -75,10 +81,10 @@ class Manifest(_Settings):
     version: str
     encoder: str
     heads: tuple[Head, ...]
-    window: dict[str, int]
+    window: WindowRule
     pair_max_pieces: int
-    special: dict[str, int]
-    normalization: dict[str, bool]
+    special: SpecialPieces
+    normalization: Normalization
     files: dict[str, str]  # name -> sha256
     training: dict[str, Any]
     data: list[dict[str, Any]]
@@ -96,6 +102,11 @@ class Bundle:
     def load(cls, folder: Path) -> Bundle:
         """The bundle of a folder, every file checked against its hash."""
         manifest = _read_manifest(folder)
+        for name in (MODEL, TOKENIZER, LEXICON):
+            if name not in manifest.files:
+                raise BundleError(
+                    f"{folder / MANIFEST}: no sha256 of {name}; export the bundle again"
+                )
         for name, expected in manifest.files.items():
             path = folder / name
             if not path.is_file():
@@ -138,9 +149,9 @@ class Bundle:
         """The tokenizer with the rules of the model."""
         return TextEncoder.from_file(
             self.folder / TOKENIZER,
-            Normalization(**self.manifest.normalization),
-            WindowRule(**self.manifest.window),
-            **self.manifest.special,
+            self.manifest.normalization,
+            self.manifest.window,
+            **asdict(self.manifest.special),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -179,15 +190,16 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"{folder}: no {MANIFEST}; give the folder of a bundle that `khabar train` finished"
         )
+    data = path.read_bytes()
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        found = _Format.model_validate_json(data).format
+        if found == FORMAT:
+            return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(f"{path}: {place}: {first['msg']}; export the bundle again") from None
-    if manifest.format != FORMAT:
-        raise BundleError(
-            f"{path}: format {manifest.format}, this khabar reads {FORMAT}; "
-            + ("install a newer khabar" if manifest.format > FORMAT else "export the bundle again")
-        )
-    return manifest
+    raise BundleError(
+        f"{path}: format {found}, this khabar reads {FORMAT}; "
+        + ("install a newer khabar" if found > FORMAT else "export the bundle again")
+    )

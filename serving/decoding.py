@@ -104,30 +104,18 @@ def drop_crossing(spans: Sequence[TaggedSpan]) -> list[TaggedSpan]:
     longer first.
     """
     kept: list[TaggedSpan] = []
-    cluster: list[TaggedSpan] = []
-    reach = 0
-    for span in sorted(spans, key=_place):
-        if span.start >= reach:
-            kept.extend(_without_crossing(cluster))
-            cluster = []
-        cluster.append(span)
-        reach = max(reach, span.end)
-    kept.extend(_without_crossing(cluster))
+    furthest: dict[int, int] = {}  # where kept spans start -> the furthest of their ends
+    earliest: dict[int, int] = {}  # where kept spans end -> the earliest of their starts
+    for span in sorted(spans, key=lambda span: (-span.score, _place(span))):
+        if not any(
+            furthest.get(i, 0) > span.end or earliest.get(i, span.start) < span.start
+            for i in range(span.start + 1, span.end)
+        ):
+            kept.append(span)
+            furthest[span.start] = max(span.end, furthest.get(span.start, 0))
+            earliest[span.end] = min(span.start, earliest.get(span.end, span.start))
     return sorted(kept, key=_place)
 
 
 def _place(span: TaggedSpan) -> tuple[int, int, str]:
     return span.start, -span.end, span.label
-
-
-def _without_crossing(cluster: list[TaggedSpan]) -> list[TaggedSpan]:
-    """The spans of one overlapping cluster, taken by score, that cross none taken before."""
-    kept: list[TaggedSpan] = []
-    for span in sorted(cluster, key=lambda span: (-span.score, _place(span))):
-        if not any(
-            a.start < b.start < a.end < b.end
-            for other in kept
-            for a, b in ((span, other), (other, span))
-        ):
-            kept.append(span)
-    return kept

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from annotations.schema import Range
 from annotations.text import Normalization, normalize, sentences, words
@@ -15,6 +15,7 @@ from serving.windows import Window, make_windows
 
 Ints = npt.NDArray[np.int64]
 NO_PIECE = -1
+_UNKNOWN = ("<unk>", "[UNK]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class TextEncoder:
         self.rules = rules
         self.window = window
         tokenizer.encode_special_tokens = True  # "<s>" in an article is three signs, not a frame
+        added = tokenizer.get_added_tokens_decoder().items()
+        self._reserved = [piece for piece, token in added if token.special]
+        self._unknown = next((i for i, token in added if token.content in _UNKNOWN), None)
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
@@ -75,7 +79,7 @@ class TextEncoder:
     def pieces(self, text: str) -> Ints:
         """The token ids of a text without special pieces, (pieces,)."""
         encoding = self.tokenizer.encode(normalize(text, self.rules).text, add_special_tokens=False)
-        return np.asarray(encoding.ids, dtype=np.int64)
+        return self._ids(encoding)
 
     def encode(self, text: str) -> EncodedText:
         """Pieces, words and windows of a text."""
@@ -93,9 +97,16 @@ class TextEncoder:
             starts.tolist(),
             _sentence_starts(text, word_ranges, word_pieces),
         )
-        return EncodedText(
-            np.asarray(encoding.ids, dtype=np.int64), word_ranges, word_pieces, windows
-        )
+        return EncodedText(self._ids(encoding), word_ranges, word_pieces, windows)
+
+    def _ids(self, encoding: Encoding) -> Ints:
+        """The token ids of a text, reserved ones unknown: a unigram model finds a typed "<s>" among
+        its pieces all the same.
+        """
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        if self._unknown is not None:
+            ids[np.isin(ids, self._reserved)] = self._unknown
+        return ids
 
     def frame(self, pieces: Ints) -> tuple[Ints, Ints]:
         """The input `<s> pieces </s>` and its segments: 1 for the pieces, 0 for the frame."""

@@ -12,6 +12,7 @@ from serving.prediction import Article
 
 STANDARD_INPUT = "-"
 _SUFFIXES = (".txt", ".jsonl")
+_BYTE_ORDER_MARK = "\ufeff"  # stays in an article, whose offsets count it; JSON has no place for it
 
 
 def read_articles(names: Sequence[str]) -> Iterator[Article]:
@@ -48,12 +49,13 @@ def _of_file(path: Path) -> Iterator[Article]:
 
 
 def _of_text(text: str, where: str, is_jsonl: bool | None) -> Iterator[Article]:
+    unmarked = text.removeprefix(_BYTE_ORDER_MARK)
     if is_jsonl is None:
-        is_jsonl = text.lstrip().startswith("{")
+        is_jsonl = unmarked.lstrip().startswith("{")
     if not is_jsonl:
         yield Article(text, id=where)
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(unmarked.split("\n"), 1):
         if line.strip():
             yield Article.of(parse_document(line, f"{where}:{number}"))
 

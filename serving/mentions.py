@@ -53,13 +53,18 @@ def clitic_cutter(
 
 
 def link_mentions(
-    text: str, mentions: Sequence[Mention], schema: LabelSchema
+    text: str, mentions: Sequence[Mention], schema: LabelSchema, lexicon: NameLexicon
 ) -> tuple[Entity, ...]:
     """Mentions as entities e1, e2, … in the order of the text, each tied to the entity it belongs
     to.
     """
+
+    def known(key: str) -> int:
+        return lexicon.counts.get(key, 0)
+
     plain = [
-        plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start]) for m in mentions
+        plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start], known)
+        for m in mentions
     ]
     owners = _owners(mentions, [_key(form) for form in plain])
     return tuple(
@@ -103,8 +108,11 @@ def _owners(mentions: Sequence[Mention], keys: Sequence[tuple[str, ...]]) -> lis
         owners.append(
             max(candidates, key=lambda j: len(keys[j])) if candidates else first[mention.label, key]
         )
-    # a short form of a short form belongs to the longest
-    return [owners[owner] for owner in owners]
+    for i, owner in enumerate(owners):
+        while owner != owners[owner]:  # a short form of a short form belongs to the longest
+            owner = owners[owner]
+        owners[i] = owner
+    return owners
 
 
 def _short_forms(label: str, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

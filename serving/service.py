@@ -17,7 +17,6 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from annotations.errors import KhabarError
-from annotations.labels import EntityType, label_schema
+from annotations.seed import seed_text
 from serving.bundle import DEFAULT_FOLDER, Bundle
 from serving.http import (
     RequestError,
@@ -51,6 +50,7 @@ from serving.http import (
 )
 from serving.prediction import Article, Prediction
 from serving.settings import BUNDLE_VARIABLE, ServeSettings, bundle_folder, serve_settings
+from serving.view import labels_dict
 
 if TYPE_CHECKING:
     from serving.tagger import Tagger
@@ -171,23 +171,12 @@ async def model(request: Request) -> Response:
 
 async def labels(_: Request) -> Response:
     """`GET /v1/labels`: every label with its Arabic name, and the colours of the entity types."""
-
-    def table(types: dict[str, EntityType]) -> dict[str, Any]:
-        return {
-            name: {"arabic": kind.arabic, "colour": kind.colour, "coarse": kind.coarse}
-            for name, kind in types.items()
-        }
-
-    schema = label_schema()
-    kinds = {"entities": table(schema.entities), "coarse": table(schema.coarse)}
-    maps = {"topics": schema.topics, "stances": schema.stances, "claims": schema.claims}
-    return json_response(encode({**kinds, **maps}))
+    return json_response(encode(labels_dict()))
 
 
 async def seed(_: Request) -> Response:
     """`GET /v1/seed`: the seed article, for the page to begin with."""
-    text = (resources.files("annotations") / "seed" / "article.txt").read_bytes().decode("utf-8")
-    return json_response(encode({"title": None, "text": text}))
+    return json_response(encode({"title": None, "text": seed_text()}))
 
 
 async def docs(_: Request) -> Response:

@@ -49,7 +49,7 @@ class Tagger:
     def tag(
         self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
     ) -> list[Prediction]:
-        """One prediction an article, in order; one that cannot be read gets an `error` of its own."""
+        """A prediction an article, in order; what cannot be read gets an `error` of its own."""
         return [self._tag_one(Article.of(article), max_code_points) for article in articles]
 
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
@@ -76,7 +76,7 @@ class Tagger:
         try:
             head = self.answer_head
             mentions = self._mentions(article.text, reading, head) if head else []
-            entities = link_mentions(article.text, mentions, label_schema())
+            entities = link_mentions(article.text, mentions, label_schema(), self.bundle.lexicon)
             targets = article.targets
             if targets == "auto":
                 targets = tuple(salient_targets(entities, len(article.text)))
@@ -109,8 +109,8 @@ class Tagger:
     def _topics(self, article: Article, reading: Reading) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:
             logits = reading.texts[head.name]
-            if article.title and article.title.strip():
-                title = self.reader.read(article.title)
+            title = self.reader.read(article.title or "")
+            if len(title.word_index):  # a title of marks alone says nothing
                 logits = np.mean([logits, title.texts[head.name]], axis=0, dtype=np.float32)
             probabilities = np.exp(log_softmax(logits / head.temperature))
             best = int(probabilities.argmax())
