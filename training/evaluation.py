@@ -17,6 +17,7 @@ from annotations.conll import (
     join_words,
     read_sentences,
     word_offsets,
+    word_spans,
     words_of,
 )
 from annotations.corpora import read_ans_pairs, read_mawqif, read_topics
@@ -24,7 +25,7 @@ from annotations.errors import FormatError
 from annotations.jsonl import read_documents
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
-from serving.prediction import Article, Attitude
+from serving.prediction import Article, Attitude, Prediction
 from serving.tagger import ANSWER_HEAD, Tagger
 from training.scores import EntityScores, label_scores
 
@@ -117,11 +118,11 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def score_conll(
     sentences: Sequence[Sentence], tagger: Tagger, head_name: str | None = None
 ) -> dict[str, Any]:
-    """Entity scores on CoNLL sentences: words joined by spaces, tagged as raw text, spans put back
-    on words.
+    """Entity scores on CoNLL sentences, tagged as raw text and put back on their words.
 
     Without a head, flat files in PERS/PER, LOC, ORG, MISC are for the `anercorp` head, others for
-    `khabar`. The `khabar` head answers a coarse file with its coarse view.
+    `khabar`. The `khabar` head answers a coarse file with its coarse view; of a fine one the coarse
+    view is scored beside it.
     """
     flat = all(len(tags) == 1 for sentence in sentences for tags in sentence.tags)
     types = {
@@ -132,7 +133,7 @@ def score_conll(
         head_name = "anercorp" if coarse_file and "anercorp" in tagger.heads else ANSWER_HEAD
     head = tagger.bundle.head(head_name)
     as_coarse = coarse_file and head.kind == "nested"
-    scores = EntityScores()
+    scores, coarse = EntityScores(), EntityScores()
     for chunk in _chunks(sentences):
         offsets = [word_offsets(sentence.words) for sentence in chunk]
         texts = [
@@ -146,7 +147,10 @@ def score_conll(
             _add_sentence(
                 scores, sentence, places, tagged, (flat and head.kind == "flat") or as_coarse
             )
-    return {"head": head_name, **scores.report()}
+            if head.kind == "nested":
+                _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse))
+    report = {"head": head_name, **scores.report()}
+    return {**report, "coarse": coarse.report()} if head.kind == "nested" else report
 
 
 def _coarse(tagged: Tagged, pers: bool = False) -> Tagged:
@@ -187,6 +191,23 @@ def _add_sentence(
     scores.add_tags(gold, predicted)
     right = {entity for tags in gold for entity in _entities(tags)}
     scores.judged.extend((c, (label, start, end) in right) for (start, end), label, c in words)
+
+
+def _add_coarse(
+    scores: EntityScores, sentence: Sentence, places: Sequence[tuple[int, int]], tagged: Tagged
+) -> None:
+    """Add the coarse view of a sentence, as words: gold and predicted."""
+    gold = tuple(Span(s.start, s.end, canonical_label(s.label)) for s in word_spans(sentence))
+    if not {span.label for span in gold} <= _FLAT_TYPES:
+        gold = label_schema().coarse_view(gold)
+    words = [
+        ((span.label, *found), confidence)
+        for span, confidence in tagged
+        if (found := words_of(span.start, span.end, places))
+    ]
+    right = {(span.label, span.start, span.end) for span in gold}
+    scores.add_spans(right, {entity for entity, _ in words})
+    scores.judged.extend((confidence, entity in right) for entity, confidence in words)
 
 
 def _gold_tags(sentence: Sentence, label: str | None) -> list[str]:
@@ -247,12 +268,11 @@ def _add_spans(scores: EntityScores, gold: Sequence[Span], tagged: Tagged) -> No
 
 
 def score_topics(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any]:
-    """Topic scores; texts without a counterpart among khabar's topics are left out and counted."""
+    """Topic scores; texts whose topic the head does not know are left out and counted."""
+    known = {label for head in tagger.reader.text_heads for label in head.labels}
     everything = list(documents)
-    labelled = [document for document in everything if document.topic is not None]
-    answers = [
-        prediction.topics[0] for chunk in _chunks(labelled) for prediction in tagger.tag(chunk)
-    ]
+    labelled = [document for document in everything if document.topic in known]
+    answers = [prediction.topics[0] for prediction in _predictions(tagger, labelled)]
     return _labelled(
         [str(document.topic) for document in labelled],
         [(answer.label, answer.confidence) for answer in answers],
@@ -265,11 +285,11 @@ def score_claims(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any
     articles, gold = [], []
     for document in documents:
         for claim in document.claims or ():
-            articles.append(Article(document.text, title=document.title, claims=(claim.text,)))
+            articles.append(
+                Article(document.text, document.id, title=document.title, claims=(claim.text,))
+            )
             gold.append(claim.label if claim.label in ("agree", "disagree") else "other")
-    answers = [
-        prediction.claims[0] for chunk in _chunks(articles) for prediction in tagger.tag(chunk)
-    ]
+    answers = [prediction.claims[0] for prediction in _predictions(tagger, articles)]
     return _labelled(gold, _answers(answers))
 
 
@@ -284,14 +304,22 @@ def score_stances(documents: Iterator[Document], tagger: Tagger) -> dict[str, An
                 skipped += 1
                 continue
             start, end = stance.scope or (0, len(document.text))
+            text = document.text[start:end]
             articles.append(
-                Article(document.text[start:end], title=document.title, targets=(stance.target,))
+                Article(text, document.id, title=document.title, targets=(stance.target,))
             )
             gold.append(stance.label)
-    answers = [
-        prediction.stances[0] for chunk in _chunks(articles) for prediction in tagger.tag(chunk)
-    ]
+    answers = [prediction.stances[0] for prediction in _predictions(tagger, articles)]
     return _labelled(gold, _answers(answers), skipped)
+
+
+def _predictions(tagger: Tagger, articles: Sequence[Article | Document]) -> Iterator[Prediction]:
+    """The predictions of articles; one that cannot be read is an error, as it has no answer."""
+    for chunk in _chunks(articles):
+        for prediction in tagger.tag(chunk):
+            if prediction.error is not None:
+                raise FormatError(f"{prediction.id}: {prediction.error}; mend or remove it")
+            yield prediction
 
 
 def _answers(answers: Sequence[Attitude]) -> list[tuple[str, float]]:

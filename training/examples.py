@@ -65,6 +65,11 @@ def word_tags(encoded: EncodedText, spans: Iterable[Span], head: Head, losses: L
             ] += 1
             continue
         start, end = found
+        # a word without a piece has no label, so a name begins at its first word with one
+        start = next((i for i in range(start, end) if encoded.word_pieces[i] != NO_PIECE), end)
+        if start == end:
+            losses.counts["entity without a piece"] += 1
+            continue
         where = column[span.label] if nested else 0
         if tags[start:end, where].any():
             losses.counts["entity that overlaps one of its own column"] += 1

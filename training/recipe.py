@@ -31,7 +31,7 @@ from training.evaluation import score_claims, score_conll, score_topics
 from training.export import export
 from training.lexicon import name_lexicon
 from training.settings import Recipe
-from training.trainer import fit, prepare
+from training.trainer import TrainingError, fit, prepare
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     Started again, it goes on from the last checkpoint; what is done already is not done twice.
     """
     run.mkdir(parents=True, exist_ok=True)
+    _refuse_another_recipe(recipe, run)
     (run / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
     log.info("recipe: %s", recipe.model_dump_json())
     folder = encoder_folder(recipe.encoder, run / "encoder")
@@ -70,6 +71,21 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
         run / "bundle",
         manifest.model_copy(update={"scores": scores, "training": training}),
     )
+
+
+def _refuse_another_recipe(recipe: Recipe, run: Path) -> None:
+    """Checkpoints go on under the recipe that they were begun with; its name may change."""
+    path = run / "recipe.json"
+    if not path.is_file() or not any(run.glob("checkpoint-*")):
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    asked = recipe.model_dump(mode="json")
+    changed = [name for name in asked if asked[name] != begun.get(name)]
+    if set(changed) - {"name", "version", "lexicon"}:
+        raise TrainingError(
+            f"{run}: holds checkpoints of another recipe ({', '.join(changed)} differ); give "
+            "another folder or delete this one"
+        )
 
 
 def finish(partial: Path, target: Path, manifest: Manifest) -> Path:

@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from annotations.errors import KhabarError
 from annotations.labels import label_schema
@@ -258,6 +258,7 @@ def fit(
         callbacks=[LogProgress()],
         optimizers=(adamw(model, optimiser), None),
     )
+    trainer.remove_callback(PrinterCallback)  # LogProgress says the same with the time left
     trainer.train(resume_from_checkpoint=_last_checkpoint(run))
     minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
     log.info("minutes per head: %s", minutes)
@@ -265,7 +266,9 @@ def fit(
 
 
 def _last_checkpoint(run: Path) -> str | None:
-    found = sorted(run.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    # the state is written last: a folder without it was cut short
+    whole = [path.parent for path in run.glob("checkpoint-*/trainer_state.json")]
+    found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
     return str(found[-1]) if found else None
 
 
