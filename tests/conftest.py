@@ -1,4 +1,6 @@
-"""Shared parts of the tests: a tiny bundle made by the real recipe, once a session, and a random backend."""
+"""Shared parts of the tests: a tiny bundle made by the real recipe, once a session, and a random
+backend.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of configs/train/smoke.yaml: the whole way on the seed with a random encoder."""
+    """The run folder of configs/train/smoke.yaml: the whole way, the seed on a random encoder."""
     import configs
     from training.recipe import run_recipe
     from training.settings import load_recipe

@@ -1,0 +1,209 @@
+"""Agreement of two annotations: kappa as scikit-learn has it, span F1 as counting by hand does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from annotations.agreement import (
+    agreement_report,
+    cohen_kappa,
+    disagreements,
+    paragraphs,
+    span_agreement,
+)
+from annotations.errors import DocumentError
+from annotations.schema import Claim, Document, Span, Stance
+
+quick = settings(max_examples=150, deadline=None, database=None)
+TEXT = "دخلت القوات العراقية القائم\n\nسقوط داعش\n \nفي البوكمال"
+FIRST, SECOND, THIRD = (0, 27), (29, 38), (41, 52)
+pairs = st.lists(
+    st.tuples(*[st.sampled_from(["favor", "against", "neutral"])] * 2), min_size=1, max_size=20
+)
+spans = st.lists(
+    st.builds(
+        lambda start, length, label: Span(start, start + length, label),
+        st.integers(0, 5),
+        st.integers(1, 3),
+        st.sampled_from(["ORG", "GPE"]),
+    ),
+    max_size=8,
+    unique=True,
+).map(tuple)
+span_pairs = st.lists(st.tuples(spans, spans), max_size=3)
+
+
+@quick
+@given(pairs)
+def test_kappa_is_that_of_scikit_learn(rows: list[tuple[str, str]]) -> None:
+    first, second = map(list, zip(*rows, strict=True))
+    assume(len({*first, *second}) > 1)  # there scikit-learn has no number
+    assert math.isclose(cohen_kappa(first, second), cohen_kappa_score(first, second), abs_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kappa"),
+    [
+        (["agree"] * 4, ["agree"] * 4, 1.0),  # both always say the same
+        (["agree", "other"], ["agree", "other"], 1.0),
+        (["agree", "other"], ["other", "agree"], -1.0),
+        (["agree", "agree"], ["agree", "other"], 0.0),
+        # Cohen 1960: 20 + 15 of 50 the same, (0.7 - 0.5) / (1 - 0.5)
+        (["yes"] * 25 + ["no"] * 25, ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15, 0.4),
+    ],
+)
+def test_kappa_of_cases_known_by_hand(first: list[str], second: list[str], kappa: float) -> None:
+    assert cohen_kappa(first, second) == pytest.approx(kappa)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), (["agree"], []), (["a"], ["a", "b"])])
+def test_kappa_needs_two_lists_of_one_length(first: list[str], second: list[str]) -> None:
+    with pytest.raises(DocumentError, match=rf"above 0, got {len(first)} and {len(second)}"):
+        cohen_kappa(first, second)
+
+
+def documents(of_each: list[tuple[Span, ...]]) -> list[Document]:
+    return [Document(str(i), TEXT, entities=entities) for i, entities in enumerate(of_each)]
+
+
+@quick
+@given(span_pairs)
+def test_span_f1_is_the_mean_of_what_each_finds_of_the_other(
+    rows: list[tuple[tuple[Span, ...], tuple[Span, ...]]],
+) -> None:
+    found = span_agreement(documents([a for a, _ in rows]), documents([b for _, b in rows]))
+    first = second = both = 0
+    for a, b in rows:
+        first += len(a)
+        second += len(b)
+        for span in a:
+            for other in b:
+                same_place = span.start == other.start and span.end == other.end
+                both += same_place and span.label == other.label
+    assert (found.first, found.second, found.both) == (first, second, both)
+    if both:
+        precision, recall = both / second, both / first
+        assert found.f1 == pytest.approx(2 * precision * recall / (precision + recall))
+    else:
+        assert found.f1 == (0.0 if first + second else 1.0)
+
+
+def test_disagreements_are_told_in_the_order_of_the_text() -> None:
+    forces, town, group = Span(5, 20, "ORG"), Span(21, 27, "GPE"), Span(34, 38, "ORG")
+    first = Document("a", TEXT, entities=(group, forces))
+    second = Document("a", TEXT, entities=(town, Span(34, 38, "NORP"), forces))
+    assert disagreements(first, second) == [
+        ("second", town),
+        ("second", Span(34, 38, "NORP")),
+        ("first", group),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        ([Document("a", "نص")], [Document("b", "نص")], "[ab]"),
+        ([Document("a", "نص")], [Document("a", "نص ")], "a"),
+        ([Document("a", "نص"), Document("b", "نص")], [Document("a", "نص")], "b"),
+        ([Document("a", "نص")], [Document("a", "نص"), Document("b", "نص")], "b"),
+    ],
+)
+def test_annotations_of_other_texts_are_not_compared(
+    first: list[Document], second: list[Document], named: str
+) -> None:
+    for compare in (span_agreement, agreement_report):
+        with pytest.raises(DocumentError, match=f"^{named}: .*the same"):
+            compare(first, second)
+
+
+def test_documents_are_paired_by_id_in_any_order() -> None:
+    first = [Document("a", "نص", entities=(Span(0, 1, "ORG"),)), Document("b", "خبر", entities=())]
+    assert span_agreement(first, first[::-1]).f1 == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (TEXT, ["دخلت القوات العراقية القائم", "سقوط داعش", "في البوكمال"]),
+        ("\n\nنص\n", ["نص"]),
+        ("نص بلا سطر", ["نص بلا سطر"]),
+        (" \n ", []),
+        ("", []),
+    ],
+)
+def test_paragraphs_are_the_lines_that_are_not_blank(text: str, lines: list[str]) -> None:
+    assert [text[start:end] for start, end in paragraphs(text)] == lines
+
+
+WHOLE = Document(
+    "a",
+    TEXT,
+    entities=(Span(5, 20, "ORG"), Span(34, 38, "ORG")),
+    stances=(
+        Stance("القوات العراقية", "favor"),
+        Stance("داعش", "against"),
+        Stance("القائم", "neutral"),
+        Stance("داعش", "against", scope=SECOND),
+    ),
+    claims=(Claim("سقط داعش.", "agree"), Claim("ارتفع النفط.", "unrelated")),
+)
+OTHER = replace(
+    WHOLE,
+    entities=(Span(5, 20, "ORG"),),
+    stances=(
+        Stance("القوات العراقية", "neutral"),
+        Stance("داعش", "against"),
+        Stance("القائم", "neutral"),
+        Stance("داعش", "against", scope=SECOND),
+        Stance("القوات العراقية", "favor", scope=FIRST),
+    ),
+    claims=(Claim("سقط داعش.", "agree"), Claim("ارتفع النفط.", "discuss")),
+)
+
+
+def test_a_report_counts_each_kind_of_judgement_once() -> None:
+    report = agreement_report([WHOLE], [OTHER])
+    assert report["spans"] == {"first": 2, "second": 1, "both": 1, "f1": 0.6667}
+    # three targets; favor and neutral differ: (2/3 - 1/3) / (1 - 1/3)
+    assert report["stance_of_text"] == {"items": 3, "same": 0.6667, "kappa": 0.5}
+    # three targets in three paragraphs, of which one judgement is missing in the first
+    parts = [["none"] * 9, ["none"] * 9]
+    parts[0][4] = parts[1][4] = "against"
+    parts[1][0] = "favor"
+    assert report["stance_of_paragraphs"]["items"] == 9
+    assert report["stance_of_paragraphs"]["same"] == 0.8889
+    assert report["stance_of_paragraphs"]["kappa"] == round(cohen_kappa_score(*parts), 4)
+    # (1/2 - 1/4) / (1 - 1/4)
+    assert report["claims"] == {"items": 2, "same": 0.5, "kappa": 0.3333}
+    assert report["disagreements"] == [
+        {"id": "a", "only": "first", "label": "ORG", "start": 34, "end": 38}
+    ]
+
+
+def test_no_scope_and_the_whole_text_as_scope_mean_the_same() -> None:
+    scoped = replace(
+        OTHER,
+        stances=tuple(
+            replace(stance, scope=stance.scope or (0, len(TEXT))) for stance in OTHER.stances or ()
+        ),
+    )
+    assert agreement_report([WHOLE], [scoped]) == agreement_report([WHOLE], [OTHER])
+
+
+def test_a_text_of_one_paragraph_is_judged_once() -> None:
+    one = Document("a", "سقوط داعش", stances=(Stance("داعش", "against", scope=(0, 9)),))
+    report = agreement_report([one], [one])
+    assert report["stance_of_text"] == {"items": 1, "same": 1.0, "kappa": 1.0}
+    assert "stance_of_paragraphs" not in report
+
+
+def test_what_nobody_judged_is_left_out_of_the_report() -> None:
+    report = agreement_report([Document("a", TEXT)], [Document("a", TEXT)])
+    assert set(report) == {"spans", "disagreements"}
+    assert report["spans"]["f1"] == 1.0

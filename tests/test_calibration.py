@@ -1,0 +1,140 @@
+"""Calibration: fitted on synthetic scores whose true temperature, slope and intercept are known."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotations.schema import Document, Span
+from serving.bundle import Bundle, Head
+from serving.decoding import log_softmax
+from serving.tagger import Tagger, confidence
+from tests.conftest import RandomBackend
+from training.calibration import calibrate_head, fit_platt, fit_temperature
+from training.scores import calibration_error
+
+
+def drawn(temperature: float, items: int, seed: int = 0) -> tuple[np.ndarray, list[int]]:
+    """Logits, and labels drawn from what they say at a temperature."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(scale=3, size=(items, 3)).astype(np.float32)
+    chances = np.exp(log_softmax(logits / np.float32(temperature))).astype(float)
+    labels = [int(random.choice(3, p=row / row.sum())) for row in chances]
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
+def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
+    assert fit_temperature(*drawn(temperature, 3000)) == pytest.approx(temperature, rel=0.12)
+
+
+@pytest.mark.parametrize("items", [1, 10, 49])
+def test_too_few_labels_leave_the_temperature_at_one(
+    items: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert fit_temperature(*drawn(4.0, items)) == 1.0
+    assert f"{items} items, too few" in caplog.text
+
+
+def platt_sample(slope: float, intercept: float) -> tuple[list[float], list[bool]]:
+    """Scores of 4000 spans, and whether each is right, drawn by a slope and an intercept."""
+    random = np.random.default_rng(2)
+    logits = random.normal(loc=1, scale=2, size=4000)
+    chances = 1 / (1 + np.exp(-(slope * logits + intercept)))
+    right = random.random(4000) < chances
+    return (1 / (1 + np.exp(-logits))).tolist(), right.tolist()
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.4, -1.0), (1.5, 0.7)])
+def test_the_slope_and_intercept_that_made_the_spans_right_are_found(
+    slope: float, intercept: float
+) -> None:
+    scores, right = platt_sample(slope, intercept)
+    assert fit_platt(scores, right) == pytest.approx((slope, intercept), abs=0.12)
+
+
+def test_fitted_confidences_err_less() -> None:
+    scores, right = platt_sample(0.4, -1.0)
+    slope, intercept = fit_platt(scores, right)
+    fitted = [1 / (1 + math.exp(-(slope * math.log(s / (1 - s)) + intercept))) for s in scores]
+    before, after = calibration_error(scores, right), calibration_error(fitted, right)
+    assert before is not None and after is not None
+    assert before > 0.2 > 0.03 > after
+
+
+@pytest.mark.parametrize("right", [[True] * 49, [True, False] * 20, [True] * 80, [False] * 80, []])
+def test_too_few_spans_or_spans_of_one_kind_leave_scores_as_they_are(
+    right: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert fit_platt([0.9] * len(right), right) == (1.0, 0.0)
+    assert f"{len(right)} spans, too few" in caplog.text
+
+
+def test_certain_scores_can_be_fitted() -> None:
+    slope, intercept = fit_platt([1.0, 0.0] * 40, [True, False] * 40)
+    assert slope > 0 and math.isfinite(intercept)
+
+
+@pytest.fixture(scope="module")
+def tagger(smoke_bundle: Path) -> Tagger:
+    """Random scores: what it finds and what is right have nothing to do with each other."""
+    bundle = Bundle.load(smoke_bundle)
+    return Tagger(bundle, backend=RandomBackend(bundle.manifest.heads))
+
+
+def mean_confidence(tagger: Tagger, head: Head, texts: list[str]) -> float:
+    bundle = tagger.bundle
+    heads = tuple(head if other.name == head.name else other for other in bundle.manifest.heads)
+    manifest = bundle.manifest.model_copy(update={"heads": heads})
+    other = Tagger(Bundle(bundle.folder, manifest), backend=RandomBackend(heads, seed=9))
+    found = [score for spans in other.spans(texts, head.name) for _, score in spans]
+    return sum(found) / len(found)
+
+
+def test_a_head_that_guesses_learns_to_say_so(tagger: Tagger) -> None:
+    text = "قالت القوات العراقية إنها دخلت القائم وراوة على الحدود مع سوريا " * 4
+    words = text.split()
+    places = [len(" ".join(words[:i])) + (i > 0) for i in range(len(words))]
+    gold = tuple(
+        Span(start, start + len(word), "ORG")
+        for start, word in zip(places, words, strict=True)
+        if word in ("القوات", "القائم")
+    )
+    documents = [Document(f"d{i}", text, entities=gold, label_set="anercorp") for i in range(12)]
+    head = calibrate_head(tagger, tagger.bundle.head("anercorp"), documents)
+    assert (head.slope, head.intercept) != (1.0, 0.0)
+    before = mean_confidence(tagger, tagger.bundle.head("anercorp"), [text] * 12)
+    after = mean_confidence(tagger, head, [text] * 12)
+    assert after < before / 2  # few of its guesses are right
+    assert head.model_copy(update={"slope": 1.0, "intercept": 0.0}) == tagger.bundle.head(
+        "anercorp"
+    )
+
+
+@pytest.mark.parametrize("name", ["topic", "claim"])
+def test_labels_drawn_at_random_ask_for_a_high_temperature(tagger: Tagger, name: str) -> None:
+    from annotations.schema import Claim
+
+    head = tagger.bundle.head(name)
+    random = np.random.default_rng(4)
+    labels = [head.labels[i] for i in random.integers(len(head.labels), size=400)]
+    documents = [
+        Document(f"d{i}", "دخلت القوات القائم", topic=label, claims=(Claim("دخلت القائم", label),))
+        for i, label in enumerate(labels)
+    ]
+    fitted = calibrate_head(tagger, head, documents)
+    assert fitted.temperature > 2
+    assert calibrate_head(tagger, head, documents[:20]).temperature == 1.0
+
+
+def test_confidence_grows_with_the_score_and_stays_between_zero_and_one() -> None:
+    from serving.decoding import TaggedSpan
+
+    head = Head(name="khabar", kind="nested", labels=("GPE",), slope=1.7, intercept=-0.4)
+    values = [confidence(TaggedSpan(0, 1, "GPE", score), head) for score in (0.0, 0.2, 0.9, 1.0)]
+    assert values == sorted(values)
+    assert 0 < values[0] < values[-1] < 1

@@ -1,0 +1,52 @@
+"""What the README shows is run as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import khabar
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs_and_prints_the_entities(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "القائم" in capsys.readouterr().out
+
+
+def test_the_curl_example_sends_a_request_that_the_service_takes() -> None:
+    from serving.http import parse_request
+
+    (body,) = re.findall(r"-d '(.*?)'\n", README, re.DOTALL)
+    request = parse_request(body.encode())
+    assert [article.id for article in request.articles] == ["a1"]
+
+
+def test_every_khabar_command_of_the_readme_exists() -> None:
+    names = {
+        tuple(word for word in shlex.split(line.split("  ")[0])[1:3] if word.isalpha())
+        for line in README.splitlines()
+        if line.startswith("khabar ")
+    }
+    assert names
+    for words in names:
+        asked = [words[0], "--help"]
+        assert CliRunner().invoke(khabar.app, asked).exit_code == 0, words
+
+
+def test_the_scores_of_the_readme_are_those_of_the_shipped_bundle() -> None:
+    from serving.bundle import DEFAULT_FOLDER
+    from training.card import score_table
+
+    scores = json.loads((DEFAULT_FOLDER / "bundle.json").read_text(encoding="utf-8"))["scores"]
+    assert score_table(scores) in README

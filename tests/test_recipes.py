@@ -1,0 +1,158 @@
+"""Recipes and the catalogue of corpora: what is shipped is whole, what is misspelt is named."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+import configs
+from annotations.errors import ConfigError
+from annotations.labels import label_schema
+from serving.bundle import sha256
+from training.corpora import catalogue
+from training.recipe import DEV_SPLITS
+from training.settings import HeadSettings, Recipe, load_recipe
+from training.trainer import recipe_heads
+
+RECIPES = sorted((configs.folder() / "train").glob("*.yaml"))
+MINIMAL = """
+name: try
+version: "0.0.1"
+encoder: {source: tiny}
+heads: {khabar: {kind: nested, labels: fine}}
+sources: [{corpus: seed, head: khabar}]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_there_are_recipes_with_and_without_the_hub() -> None:
+    sources = {load_recipe(path).encoder.source for path in RECIPES}
+    assert {"packaged", "tiny"} < sources
+    assert any("/" in source for source in sources)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
+    recipe = load_recipe(path)
+    size, overlap = recipe.windows.size - 2, recipe.windows.overlap_tokens
+    assert 0 <= overlap < size // 2
+    assert recipe.windows.pair_max_pieces > recipe.windows.size + 2  # room for a target or claim
+    kinds = {"ans": "pair", "seed-claims": "pair", "seed-stances": "pair", "ans-unrelated": "pair"}
+    kinds |= {"khaleej": "text", "ant": "text", "anercorp": "flat", "wojood": "nested"}
+    for source in recipe.sources:
+        assert recipe.heads[source.head].kind == (kinds | {"seed": "nested"})[source.corpus]
+        assert source.corpus.split("-")[0] in catalogue()
+    assert set(recipe.lexicon) <= set(catalogue())
+
+
+@pytest.mark.parametrize("name", ["embedded", "camelbert", "smoke"])
+def test_a_recipe_trains_the_heads_that_the_service_asks(name: str) -> None:
+    recipe = load_recipe(configs.folder() / "train" / f"{name}.yaml")
+    heads = {head.name: head for head in recipe_heads(recipe)}
+    schema = label_schema()
+    assert heads["khabar"].labels == tuple(schema.entities)
+    assert len(heads["khabar"].labels) == 21
+    assert heads["khabar"].width == 63
+    assert heads["anercorp"].tags == (
+        "O", "B-PERS", "I-PERS", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC",
+    )  # fmt: skip
+    assert heads["topic"].labels == tuple(schema.topics)
+    assert heads["stance"].labels == ("favor", "against", "neutral")
+    assert heads["claim"].labels == ("agree", "disagree", "other")
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "guess"),
+    [
+        ("optimiser: {learning_rat: 0.1}", "optimiser.learning_rat", "learning_rate"),
+        ("optimiser: {warmup_fractoin: 0.1}", "optimiser.warmup_fractoin", "warmup_fraction"),
+        ("windows: {overlap_token: 8}", "windows.overlap_token", "overlap_tokens"),
+        ("normalization: {diacritic: true}", "normalization.diacritic", "diacritics"),
+        ("sede: 3", "sede", "seed"),
+    ],
+)
+def test_an_unknown_key_names_file_key_and_a_near_one(
+    tmp_path: Path, line: str, place: str, guess: str
+) -> None:
+    path = write(tmp_path, MINIMAL + line)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == f"{path}: unknown key {place}; did you mean {guess}?"
+
+
+def test_an_unknown_key_like_no_other_gets_no_guess(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "خبر: 1")
+    with pytest.raises(ConfigError, match=r"unknown key خبر$"):
+        load_recipe(path)
+
+
+def test_two_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "windows: {sise: 4}\noptimiser: {epochs: 0}")
+    with pytest.raises(ConfigError, match=r"windows\.sise.*optimiser\.epochs.*greater than 0"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINIMAL.replace("head: khabar", "head: kabar"), "seed teaches 'kabar', which is no head"),
+        (MINIMAL.replace("nested", "nestled"), "heads.khabar.kind: Input should be 'nested'"),
+        (MINIMAL.replace('version: "0.0.1"', ""), "version: Field required"),
+        (MINIMAL + "optimiser: {warmup_fraction: 1.0}", "optimiser.warmup_fraction: Input should"),
+        (MINIMAL + "seed: [", "not YAML"),
+        ("", "Input should be a valid dictionary"),
+    ],
+)
+def test_a_recipe_that_does_not_hold_together_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=rf"(?s)^{re.escape(str(path))}.*{re.escape(words)}"):
+        load_recipe(path)
+
+
+def test_a_missing_recipe_says_where_the_shipped_ones_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such recipe.*configs/train"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_settings_kept_in_a_bundle_make_the_same_recipe_again(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_head_settings_are_frozen() -> None:
+    head = HeadSettings(kind="text", labels="topics")
+    with pytest.raises(ValueError, match="frozen"):
+        head.loss_weight = 2.0  # type: ignore[misc]
+
+
+def test_catalogue_entries_are_complete() -> None:
+    raw = yaml.safe_load((configs.folder() / "data.yaml").read_text(encoding="utf-8"))
+    assert raw == catalogue()
+    lexicon = get_args(get_args(Recipe.model_fields["lexicon"].annotation)[0])
+    assert set(DEV_SPLITS) | set(lexicon) == set(raw)
+    for name, entry in raw.items():
+        assert set(entry) == {"title", "license", "files"}, name
+        assert len(entry["title"]) > 10 and len(entry["license"]) > 10
+        assert (name == "seed") == (not entry["files"])
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in entry["files"].values())
+
+
+def test_no_withheld_or_private_file_is_in_the_catalogue() -> None:
+    files = [name for entry in catalogue().values() for name in entry["files"]]
+    assert not [name for name in files if "test" in name or "mawqif" in name or "austr" in name]
+
+
+def test_the_corpora_on_disk_are_those_of_the_catalogue(data_folder: Path) -> None:
+    for entry in catalogue().values():
+        for name, expected in entry["files"].items():
+            assert sha256(data_folder / name) == expected, name
