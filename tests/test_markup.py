@@ -1,0 +1,147 @@
+"""Markup: what a person types becomes spans and quotations, and every document comes back whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.errors import FormatError
+from annotations.markup import parse_markup, read_markup, to_markup, write_markup
+from annotations.schema import Claim, Document, Range, Span, Stance, nested_order
+from annotations.seed import seed_document
+
+TYPED = """@ id: n1
+@ topic: health
+@ title: عنوان
+أعلنت [ORG وزارة الصحة] و[OCC وزير [ORG الصحة]] خطة، ثم قالت وزارة الصحة شيئا\\]\\@.
+\\@سطر ثان
+@ stance: favor | وزارة الصحة#2 | holder: سالم | شيئا | خطة
+@ stance: neutral | الخطة | -
+@ claim: agree | الوزارة \\| أعلنت خطة.
+
+@ id: n2
+@ entities: none
+@ stances: none
+
+نص
+"""
+
+
+def test_what_is_typed_is_read() -> None:
+    first, second = parse_markup(TYPED.split("\n"), "a")
+    text = "أعلنت وزارة الصحة ووزير الصحة خطة، ثم قالت وزارة الصحة شيئا]@.\n@سطر ثان"
+    assert (first.text, first.topic, first.title) == (text, "health", "عنوان")
+    assert [(first.surface(s), s.label) for s in first.entities or ()] == [
+        ("وزارة الصحة", "ORG"),
+        ("وزير الصحة", "OCC"),
+        ("الصحة", "ORG"),
+    ]
+    favor, neutral = first.stances or ()
+    assert (favor.start, favor.holder) == (text.rindex("وزارة الصحة"), "سالم")
+    assert [text[a:b] for a, b in favor.evidence or ()] == ["شيئا", "خطة"]
+    assert (neutral.start, neutral.evidence) == (None, ())
+    assert first.claims == (Claim("الوزارة | أعلنت خطة.", "agree"),)
+    assert second == Document("n2", "نص", stances=())
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("نص", "a:1: a line before the first document"),
+        ("@ id: x\n@id: y", "a:2: an @ line reads"),
+        ("@ id: x\n@ tpoic: health", "a:2: unknown field 'tpoic'"),
+        ("@ id: x\n[GPE عمان", r"a:1: \[GPE at code point 0 is not closed"),
+        ("@ id: x\nعمان]", r"a:1: a \] that closes nothing"),
+        ("@ id: x\n[GPE ]", r"a:1: \[GPE \] holds no word"),
+        ("@ id: x\n[] عمان", r"a:1: a \[ without a type"),
+        ("@ id: x\nعمان\n@ stance: favor", "a:3: a stance reads"),
+        ("@ id: x\nعمان\n@ claim: agree", "a:3: a claim reads"),
+        ("@ id: x\nعمان\n@ stance: favor | عمان | قال", "'قال' does not stand in the text;"),
+        (
+            "@ id: x\nعمان\n@ stance: favor | عمان#2",
+            r"'عمان' does not stand in the text a 2\. time",
+        ),
+        (
+            "@ id: x\nقال وقال\n@ stance: favor | عمان | قال",
+            "'قال' stands 2 times in the text; add",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told(typed: str, words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        list(parse_markup(typed.split("\n"), "a"))
+
+
+@pytest.mark.parametrize(
+    ("spans", "words"),
+    [
+        ((Span(0, 3, "GPE"), Span(2, 4, "ORG")), r"d: GPE \[0, 3\) crosses ORG \[2, 4\)"),
+        ((Span(0, 9, "GPE"),), r"d: 'GPE' \[0, 9\): brackets need"),
+        ((Span(0, 2, "A B"),), r"d: 'A B' \[0, 2\): brackets need"),
+    ],
+)
+def test_what_brackets_cannot_show_is_refused(spans: tuple[Span, ...], words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        to_markup(Document("d", "عمان ا", entities=spans))
+
+
+def test_a_target_elsewhere_than_its_place_is_refused() -> None:
+    document = Document("d", "عمان ا", stances=(Stance("عمان", "favor", 1, 5),))
+    with pytest.raises(FormatError, match=r"d: \[1, 5\) is no place of 'عمان'"):
+        to_markup(document)
+
+
+SIGNS = st.text(alphabet="اب عَـ😀\n\r@[]|\\#-: holderscope12", max_size=30)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    text = draw(SIGNS)
+
+    def place() -> Range:
+        start = draw(st.integers(0, len(text) - 1))
+        return start, draw(st.integers(start + 1, len(text)))
+
+    ranges = [place() for _ in range(draw(st.integers(0, 4)))] if text else []
+    spans: list[Span] = []
+    for start, end in ranges:
+        crosses = [
+            s for s in spans if s.start < start < s.end < end or start < s.start < end < s.end
+        ]
+        if not crosses:
+            spans.append(Span(start, end, draw(st.sampled_from(["GPE", "ORG", "نوع"]))))
+    stances = []
+    for start, end in ranges:
+        places = draw(st.booleans())
+        target = text[start:end] if places else draw(SIGNS)
+        if target.strip():
+            evidence = draw(st.sampled_from([None, (), tuple(ranges)]))
+            scope, holder = draw(st.sampled_from([None, ranges[0]])), draw(st.none() | SIGNS)
+            where = (start, end) if places else (None, None)
+            stances.append(Stance(target, draw(SIGNS), *where, scope, holder, evidence))
+    return Document(
+        draw(SIGNS),
+        text,
+        title=draw(st.none() | SIGNS),
+        entities=draw(st.sampled_from([None, nested_order(tuple(spans))])),
+        stances=draw(st.sampled_from([None, tuple(stances)])),
+        claims=draw(st.none() | st.tuples(st.builds(Claim, SIGNS, SIGNS))),
+        topic=draw(st.none() | SIGNS),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(documents(), max_size=3))
+def test_documents_come_back_as_they_were(found: list[Document]) -> None:
+    written = "\n\n".join(to_markup(document) for document in found)
+    assert list(parse_markup(written.split("\n"), "a")) == found
+
+
+def test_the_seed_survives_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "seed.markup"
+    assert write_markup(path, [seed_document(), seed_document()]) == 2
+    first, second = read_markup(path)
+    assert first == second == seed_document()
