@@ -1,4 +1,4 @@
-"""Annotated news as a person types it: entities in brackets, the rest on lines that begin with `@`.
+r"""Annotated news as a person types it: entities in brackets, the rest on lines that begin with `@`.
 
     @ id: n1
     @ topic: health
@@ -9,8 +9,8 @@
 
 Brackets nest: `[OCC وزير [ORG الصحة]]`. A target with `#1` is the first place in the text where it
 stands, one without is a phrase; evidence and `scope: …` are quoted from the text and need their `#`
-only where they stand more than once; `-` is no evidence. A backslash keeps the sign after it, `\\n`
-and `\\r` are line ends. Every document without crossing spans is written and read again as it was.
+only where they stand more than once; `-` is no evidence. A backslash keeps the sign after it, `\n`
+and `\r` are line ends. Every document without crossing spans is written and read again as it was.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _document(record: _Record) -> Document:
                 raise FormatError(f"unknown field {name!r}; see annotations/markup.py")
         except (FormatError, DocumentError) as error:
             raise FormatError(f"{where}: {error}") from None
-    return Document(**values, **{name: tuple(rows) for name, rows in lists.items()})
+    values.update((name, tuple(rows)) for name, rows in lists.items())
+    return Document(**values)
 
 
 def _parse_body(body: str, where: str) -> tuple[str, list[Span]]:
