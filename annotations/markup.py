@@ -1,4 +1,4 @@
-r"""Annotated news as a person types it: entities in brackets, the rest on lines that begin with `@`.
+r"""Annotated news as a person types it: entities in brackets, the rest on lines that begin with @.
 
     @ id: n1
     @ topic: health
