@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from annotations.errors import KhabarError, MissingExtraError
+from annotations.cli import annotations_app, plain_errors
+from annotations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from serving.prediction import Article, Prediction
@@ -30,30 +31,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 encoder_app = typer.Typer(help="Get and trim encoders.", no_args_is_help=True)
-annotations_app = typer.Typer(
-    help="Check annotations and how far annotators agree.", no_args_is_help=True
-)
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(annotations_app, name="annotations")
 
 BundleOption = Annotated[
     Path | None, typer.Option(help="Folder of a bundle; by default the shipped one.")
 ]
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Errors a user can mend become one line on standard error and exit status 1."""
-    try:
-        yield
-    except KhabarError as error:
-        typer.echo(f"khabar: {error}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if error.filename is None:  # no file of the user's: a closed pipe, say
-            raise
-        typer.echo(f"khabar: {error.filename}: {error.strerror}; give another path", err=True)
-        raise typer.Exit(1) from None
 
 
 def _tagger(bundle: Path | None) -> Tagger:
@@ -266,41 +249,6 @@ def encoder_trim(
 
         report: Any = trim(source, out, arabic_news_piece, [seed_text()])
         typer.echo(str(report))
-
-
-@annotations_app.command("validate")
-def annotations_validate(
-    files: Annotated[list[Path], typer.Argument(help="khabar JSONL files.")],
-) -> None:
-    """Check gold: offsets, crossing spans, labels; prints every breach and exits with 1 when there
-    is one.
-    """
-    from annotations.jsonl import read_documents
-    from annotations.validate import problems
-
-    with plain_errors():
-        found = [
-            f"{path}: {problem}" for path in files for problem in problems(read_documents(path))
-        ]
-    for line in found:
-        typer.echo(line)
-    if found:
-        raise typer.Exit(1)
-    typer.echo("no problem found")
-
-
-@annotations_app.command("agree")
-def annotations_agree(
-    first: Annotated[Path, typer.Argument(help="khabar JSONL of one annotator.")],
-    second: Annotated[Path, typer.Argument(help="khabar JSONL of the other.")],
-) -> None:
-    """How far two annotations of the same documents agree."""
-    from annotations.agreement import agreement_report
-    from annotations.jsonl import read_documents
-
-    with plain_errors():
-        report = agreement_report(list(read_documents(first)), list(read_documents(second)))
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class SpanAgreement:
 
 def span_agreement(first: Sequence[Document], second: Sequence[Document]) -> SpanAgreement:
     """Exact agreement on ranges and labels over paired documents."""
-    pairs = _paired(first, second)
+    pairs = paired(first, second)
     sets = [(set(a.entities or ()), set(b.entities or ())) for a, b in pairs]
     return SpanAgreement(
         sum(len(a) for a, _ in sets), sum(len(b) for _, b in sets), sum(len(a & b) for a, b in sets)
@@ -57,9 +57,10 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
     return 1.0 if expected == 1.0 else (observed - expected) / (1 - expected)
 
 
-def _paired(
+def paired(
     first: Sequence[Document], second: Sequence[Document]
 ) -> list[tuple[Document, Document]]:
+    """The documents of two annotations, by id; both must hold the same ids and texts."""
     others = {document.id: document for document in second}
     alone = [document.id for document in second if document.id not in {d.id for d in first}]
     if alone:
@@ -72,56 +73,123 @@ def _paired(
     return [(document, others[document.id]) for document in first]
 
 
-def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> dict[str, Any]:
-    """Span F1 with its counts, and kappa with the share of equal labels for stance (whole text and
-    parts) and claims.
-
-    A part of a text toward a target counts as `none` for an annotator who gave it no stance; a
-    stance without scope judges the whole text.
-    """
-    pairs = _paired(first, second)
-    spans = span_agreement(first, second)
-    whole: list[tuple[str, str]] = []
-    parts: list[tuple[str, str]] = []
-    claims: list[tuple[str, str]] = []
+def partial_agreement(pairs: Sequence[tuple[Document, Document]]) -> SpanAgreement:
+    """Agreement where spans of one label count as the same when they overlap; each counts once."""
+    first = second = both = 0
     for a, b in pairs:
-        everything = (0, len(a.text))
-        sides = [
-            {(s.scope or everything, s.target): s.label for s in document.stances or ()}
-            for document in (a, b)
-        ]
-        targets = sorted({target for side in sides for _, target in side})
-        for scope in dict.fromkeys((everything, *paragraphs(a.text))):
-            kind = whole if scope == everything else parts
-            kind.extend(
-                (sides[0].get((scope, target), "none"), sides[1].get((scope, target), "none"))
-                for target in targets
+        left = sorted(b.entities or (), key=lambda span: (span.start, span.end))
+        first, second = first + len(a.entities or ()), second + len(left)
+        for span in a.entities or ():
+            match = max(
+                (other for other in left if other.label == span.label and _overlap(span, other)),
+                key=lambda other: _overlap(span, other),
+                default=None,
             )
-        others = {claim.text: claim.label for claim in b.claims or ()}
-        claims.extend(
-            (claim.label, others[claim.text]) for claim in a.claims or () if claim.text in others
+            if match is not None:
+                left.remove(match)
+                both += 1
+    return SpanAgreement(first, second, both)
+
+
+def _overlap(a: Span, b: Span) -> int:
+    return max(0, min(a.end, b.end) - max(a.start, b.start))
+
+
+def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> dict[str, Any]:
+    """Span F1 (exact, partial and per type), kappa with the share of equal labels for stance (of
+    the text, of its parts, of holders), claims and topic, and every disagreement.
+
+    A target that one annotator gave no stance counts as `none`; parts of a text are compared where
+    one of the two judged parts. A stance without scope judges the whole text.
+    """
+    pairs = paired(first, second)
+    rows: dict[str, list[tuple[str, str]]] = {
+        "stance_of_text": [],
+        "stance_of_paragraphs": [],
+        "stance_of_holders": [],
+        "claims": [],
+        "topic": [],
+    }
+    found: list[dict[str, Any]] = []
+    for a, b in pairs:
+        found.extend(
+            {"id": a.id, "only": who, "label": span.label, "start": span.start, "end": span.end}
+            for who, span in disagreements(a, b)
         )
-    counts = {"first": spans.first, "second": spans.second, "both": spans.both}
-    report: dict[str, Any] = {"spans": {**counts, "f1": round(spans.f1, 4)}}
-    for name, rows in (
-        ("stance_of_text", whole),
-        ("stance_of_paragraphs", parts),
-        ("claims", claims),
-    ):
-        if rows:
-            left, right = zip(*rows, strict=True)
-            same = sum(x == y for x, y in rows) / len(rows)
-            report[name] = {
-                "items": len(rows),
+        for kind, about, labels in _judgements(a, b):
+            rows[kind].append(labels)
+            if labels[0] != labels[1]:
+                found.append({"id": a.id, kind: about, "first": labels[0], "second": labels[1]})
+    report: dict[str, Any] = {
+        "spans": _counts(span_agreement(first, second)),
+        "spans_partial": _counts(partial_agreement(pairs)),
+        "spans_per_type": _per_type(pairs),
+    }
+    for kind, labels_of_kind in rows.items():
+        if labels_of_kind:
+            left, right = zip(*labels_of_kind, strict=True)
+            same = sum(x == y for x, y in labels_of_kind) / len(labels_of_kind)
+            report[kind] = {
+                "items": len(labels_of_kind),
                 "same": round(same, 4),
                 "kappa": round(cohen_kappa(left, right), 4),
             }
-    report["disagreements"] = [
-        {"id": a.id, "only": who, "label": span.label, "start": span.start, "end": span.end}
-        for a, b in pairs
-        for who, span in disagreements(a, b)
-    ]
+    report["disagreements"] = found
     return report
+
+
+def _counts(spans: SpanAgreement) -> dict[str, Any]:
+    counts = {"first": spans.first, "second": spans.second, "both": spans.both}
+    return {**counts, "f1": round(spans.f1, 4)}
+
+
+def _per_type(pairs: Sequence[tuple[Document, Document]]) -> dict[str, dict[str, Any]]:
+    labels = sorted({s.label for pair in pairs for d in pair for s in d.entities or ()})
+
+    def of(document: Document, label: str) -> Document:
+        return document.with_entities(
+            tuple(span for span in document.entities or () if span.label == label)
+        )
+
+    return {
+        label: _counts(
+            span_agreement([of(a, label) for a, _ in pairs], [of(b, label) for _, b in pairs])
+        )
+        for label in labels
+    }
+
+
+def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    """(kind, what about, the labels of both) of every judgement that either made."""
+    everything = (0, len(a.text))
+    own = [_stances(document, everything, holders=False) for document in (a, b)]
+    targets = sorted({target for side in own for _, target in side})
+    parts = {scope for side in own for scope, _ in side} - {everything}
+    for scope in (everything, *(paragraphs(a.text) if parts else ())):
+        kind = "stance_of_text" if scope == everything else "stance_of_paragraphs"
+        for target in targets:
+            labels = tuple(side.get((scope, target), "none") for side in own)
+            if kind == "stance_of_text" and labels == ("none", "none"):
+                continue  # a target of parts alone
+            yield kind, target, (labels[0], labels[1])
+    held = [_stances(document, everything, holders=True) for document in (a, b)]
+    for key in sorted({key for side in held for key in side}):
+        yield "stance_of_holders", key[1], (held[0].get(key, "none"), held[1].get(key, "none"))
+    others = {claim.text: claim.label for claim in b.claims or ()}
+    for claim in a.claims or ():
+        if claim.text in others:
+            yield "claims", claim.text, (claim.label, others[claim.text])
+    if a.topic is not None and b.topic is not None:
+        yield "topic", "topic", (a.topic, b.topic)
+
+
+def _stances(document: Document, everything: Range, holders: bool) -> dict[tuple[Range, str], str]:
+    """The label of each (part, target), of the author or of the holders a text quotes."""
+    return {
+        (stance.scope or everything, stance.target): stance.label
+        for stance in document.stances or ()
+        if (stance.holder is not None) == holders
+    }
 
 
 def paragraphs(text: str) -> list[Range]:

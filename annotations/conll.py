@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.errors import FormatError, not_utf8
-from annotations.schema import Document, Span
+from annotations.schema import Document, Span, nested_order, outermost
+from annotations.text import sentences, words
 
 # Corpora write the same type in two ways.
 _ALIASES = {"PER": "PERS"}
@@ -162,3 +164,68 @@ def sentence_document(
         ),
         label_set=label_set,
     )
+
+
+def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> Iterator[Sentence]:
+    """The sentences of a document as words with tags; `notes` counts what CoNLL cannot hold.
+
+    Flat, a word has one tag: of nested entities the outermost stays. Else it has a tag for each
+    entity it is in, the longest first, and `O` where there is none.
+    """
+    spans = nested_order(document.entities or ())
+    if flat:
+        kept = outermost(spans)
+        _note(
+            notes,
+            "entity inside another left out: flat CoNLL holds one tag",
+            len(spans) - len(kept),
+        )
+        spans = kept
+    _note(notes, "stance left out: CoNLL has none", len(document.stances or ()))
+    _note(notes, "claim left out: CoNLL has none", len(document.claims or ()))
+    _note(notes, "topic left out: CoNLL has none", document.topic is not None)
+    held = 0
+    for low, high in sentences(document.text):
+        ranges = [(low + a, low + b) for a, b in words(document.text[low:high])]
+        found = []
+        for span in spans:
+            place = words_of(span.start, span.end, ranges) if low <= span.start < high else None
+            if place is None:
+                continue
+            held += 1
+            first, last = ranges[place[0]], ranges[place[1] - 1]
+            if (first[0], last[1]) != (span.start, span.end):
+                notes["entity widened to whole words"] += 1
+            found.append(WordSpan(*place, span.label))
+        columns = [
+            type_tags(len(ranges), found, label) for label in dict.fromkeys(s.label for s in found)
+        ]
+        lost = len(found) - sum(tag.startswith("B-") for column in columns for tag in column)
+        _note(notes, "entity inside another of its type left out: CoNLL holds one a type", lost)
+        if not ranges:
+            continue  # invisible signs alone
+        yield Sentence(
+            tuple(document.text[a:b] for a, b in ranges),
+            tuple(
+                tuple(column[i] for column in columns if column[i] != "O") or ("O",)
+                for i in range(len(ranges))
+            ),
+        )
+    _note(notes, "entity without a word left out", len(spans) - held)
+
+
+def _note(notes: Counter[str], what: str, count: int) -> None:
+    if count:
+        notes[what] += count
+
+
+def write_sentences(path: Path, found: Iterable[Sentence]) -> int:
+    """Write sentences as CoNLL lines; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for sentence in found:
+            for word, tags in zip(sentence.words, sentence.tags, strict=True):
+                out.write(f"{word} {' '.join(tags)}\n")
+            out.write("\n")
+            count += 1
+    return count

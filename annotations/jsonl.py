@@ -5,7 +5,7 @@ meets.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def _span(row: dict[str, Any]) -> Span:
     return Span(_offset(row["start"]), _offset(row["end"]), _string(row, "label"))
 
 
-def _stance(row: dict[str, Any]) -> Stance:
+def stance_from_dict(row: dict[str, Any]) -> Stance:
+    """The stance of a JSON object."""
     start, end, scope = row.get("start"), row.get("end"), row.get("scope")
     return Stance(
         target=_string(row, "target"),
@@ -91,10 +92,29 @@ def document_from_dict(row: dict[str, Any]) -> Document:
         license=row.get("license"),
         entities=_optional_tuple(row.get("entities"), _span),
         label_set=row.get("label_set") or "fine",
-        stances=_optional_tuple(row.get("stances"), _stance),
+        stances=_optional_tuple(row.get("stances"), stance_from_dict),
         claims=_optional_tuple(row.get("claims"), _claim),
         topic=row.get("topic"),
     )
+
+
+def merge_stances(
+    kept: Sequence[dict[str, Any] | None] | None, placed: Sequence[Stance]
+) -> tuple[Stance, ...] | None:
+    """Stances of two sources in their first order: None in `kept` stands for the next of `placed`.
+
+    Formats with regions hold the stances that have a place in the text; the others travel as JSON
+    objects. None where neither was annotated.
+    """
+    if kept is None:
+        return tuple(placed) or None
+    left, merged = list(placed), []
+    for row in kept:
+        if row is not None:
+            merged.append(stance_from_dict(row))
+        elif left:
+            merged.append(left.pop(0))
+    return (*merged, *left)
 
 
 def document_to_dict(document: Document) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from annotations.agreement import (
     cohen_kappa,
     disagreements,
     paragraphs,
+    partial_agreement,
     span_agreement,
 )
 from annotations.errors import DocumentError
@@ -167,6 +168,9 @@ OTHER = replace(
 )
 
 
+TOPICS = ("politics", "health")
+
+
 def test_a_report_counts_each_kind_of_judgement_once() -> None:
     report = agreement_report([WHOLE], [OTHER])
     assert report["spans"] == {"first": 2, "second": 1, "both": 1, "f1": 0.6667}
@@ -181,9 +185,60 @@ def test_a_report_counts_each_kind_of_judgement_once() -> None:
     assert report["stance_of_paragraphs"]["kappa"] == round(cohen_kappa_score(*parts), 4)
     # (1/2 - 1/4) / (1 - 1/4)
     assert report["claims"] == {"items": 2, "same": 0.5, "kappa": 0.3333}
+    assert report["spans_per_type"] == {"ORG": report["spans"]}
     assert report["disagreements"] == [
-        {"id": "a", "only": "first", "label": "ORG", "start": 34, "end": 38}
+        {"id": "a", "only": "first", "label": "ORG", "start": 34, "end": 38},
+        {
+            "id": "a",
+            "stance_of_text": "القوات العراقية",
+            "first": "favor",
+            "second": "neutral",
+        },
+        {
+            "id": "a",
+            "stance_of_paragraphs": "القوات العراقية",
+            "first": "none",
+            "second": "favor",
+        },
+        {"id": "a", "claims": "ارتفع النفط.", "first": "unrelated", "second": "discuss"},
     ]
+
+
+def test_holders_are_compared_apart_from_the_author() -> None:
+    first = replace(
+        WHOLE, stances=(Stance("داعش", "neutral"), Stance("داعش", "against", holder="أ"))
+    )
+    second = replace(WHOLE, stances=(Stance("داعش", "neutral"),))
+    report = agreement_report([first], [second])
+    assert report["stance_of_text"] == {"items": 1, "same": 1.0, "kappa": 1.0}
+    assert report["stance_of_holders"]["same"] == 0.0
+
+
+def test_topics_are_compared_where_both_gave_one() -> None:
+    topics = [
+        replace(WHOLE, id=name, topic=topic) for name, topic in zip("ab", TOPICS, strict=True)
+    ]
+    other = [topics[0], replace(topics[1], topic="sports")]
+    assert agreement_report(topics, other)["topic"]["same"] == 0.5
+    assert "topic" not in agreement_report(topics, [replace(t, topic=None) for t in topics])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ([(0, 4, "ORG")], [(2, 6, "ORG")], 1),
+        ([(0, 4, "ORG")], [(4, 6, "ORG")], 0),
+        ([(0, 4, "ORG")], [(0, 4, "GPE")], 0),
+        ([(0, 4, "ORG"), (4, 9, "ORG")], [(0, 9, "ORG")], 1),
+        ([(0, 2, "ORG"), (2, 9, "ORG")], [(2, 9, "ORG"), (0, 3, "ORG")], 2),
+    ],
+)
+def test_overlapping_spans_of_a_type_agree_in_part(
+    first: list[tuple[int, int, str]], second: list[tuple[int, int, str]], both: int
+) -> None:
+    a, b = (Document("a", TEXT, entities=tuple(Span(*s) for s in side)) for side in (first, second))
+    found = partial_agreement([(a, b)])
+    assert (found.first, found.second, found.both) == (len(first), len(second), both)
 
 
 def test_no_scope_and_the_whole_text_as_scope_mean_the_same() -> None:
@@ -205,5 +260,5 @@ def test_a_text_of_one_paragraph_is_judged_once() -> None:
 
 def test_what_nobody_judged_is_left_out_of_the_report() -> None:
     report = agreement_report([Document("a", TEXT)], [Document("a", TEXT)])
-    assert set(report) == {"spans", "disagreements"}
+    assert set(report) == {"spans", "spans_partial", "spans_per_type", "disagreements"}
     assert report["spans"]["f1"] == 1.0

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from annotations.errors import FormatError
 from annotations.markup import parse_markup, read_markup, to_markup, write_markup
-from annotations.schema import Claim, Document, Range, Span, Stance, nested_order
+from annotations.schema import Claim, Document, Span, Stance
 from annotations.seed import seed_document
+from tests.documents import documents
 
 TYPED = """@ id: n1
 @ topic: health
@@ -92,45 +93,6 @@ def test_a_target_elsewhere_than_its_place_is_refused() -> None:
     document = Document("d", "عمان ا", stances=(Stance("عمان", "favor", 1, 5),))
     with pytest.raises(FormatError, match=r"d: \[1, 5\) is no place of 'عمان'"):
         to_markup(document)
-
-
-SIGNS = st.text(alphabet="اب عَـ😀\n\r@[]|\\#-: holderscope12", max_size=30)
-
-
-@st.composite
-def documents(draw: st.DrawFn) -> Document:
-    text = draw(SIGNS)
-
-    def place() -> Range:
-        start = draw(st.integers(0, len(text) - 1))
-        return start, draw(st.integers(start + 1, len(text)))
-
-    ranges = [place() for _ in range(draw(st.integers(0, 4)))] if text else []
-    spans: list[Span] = []
-    for start, end in ranges:
-        crosses = [
-            s for s in spans if s.start < start < s.end < end or start < s.start < end < s.end
-        ]
-        if not crosses:
-            spans.append(Span(start, end, draw(st.sampled_from(["GPE", "ORG", "نوع"]))))
-    stances = []
-    for start, end in ranges:
-        places = draw(st.booleans())
-        target = text[start:end] if places else draw(SIGNS)
-        if target.strip():
-            evidence = draw(st.sampled_from([None, (), tuple(ranges)]))
-            scope, holder = draw(st.sampled_from([None, ranges[0]])), draw(st.none() | SIGNS)
-            where = (start, end) if places else (None, None)
-            stances.append(Stance(target, draw(SIGNS), *where, scope, holder, evidence))
-    return Document(
-        draw(SIGNS),
-        text,
-        title=draw(st.none() | SIGNS),
-        entities=draw(st.sampled_from([None, nested_order(tuple(spans))])),
-        stances=draw(st.sampled_from([None, tuple(stances)])),
-        claims=draw(st.none() | st.tuples(st.builds(Claim, SIGNS, SIGNS))),
-        topic=draw(st.none() | SIGNS),
-    )
 
 
 @settings(max_examples=400, deadline=None)

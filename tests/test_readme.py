@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -33,15 +32,17 @@ def test_the_curl_example_sends_a_request_that_the_service_takes() -> None:
 
 
 def test_every_khabar_command_of_the_readme_exists() -> None:
-    names = {
-        tuple(word for word in shlex.split(line.split("  ")[0])[1:3] if word.isalpha())
-        for line in README.splitlines()
-        if line.startswith("khabar ")
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    commands = [line.split("  ")[0] for line in lines if line.startswith("khabar ")]
+    commands += re.findall(r"`(khabar [a-z].*?)`", README)
+    groups = {group.name for group in khabar.app.registered_groups}
+    asked = {
+        tuple(command.split()[1 : 3 if command.split()[1] in groups else 2]) for command in commands
     }
-    assert names
-    for words in names:
-        asked = [words[0], "--help"]
-        assert CliRunner().invoke(khabar.app, asked).exit_code == 0, words
+    assert len(asked) > 5
+    for words in asked:
+        assert CliRunner().invoke(khabar.app, [*words, "--help"]).exit_code == 0, words
 
 
 def test_the_scores_of_the_readme_are_those_of_the_shipped_bundle() -> None:

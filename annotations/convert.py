@@ -1,0 +1,97 @@
+"""From one format to another, a document at a time; what a format cannot hold is counted and said.
+
+The format of a path is told by its name: `.jsonl` khabar JSONL, `.json` Label Studio, `.markup`
+markup, `.conll` CoNLL (`.bio` flat CoNLL), a folder brat.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from annotations.brat import read_folder, write_folder
+from annotations.conll import document_sentences, read_sentences, sentence_document, write_sentences
+from annotations.errors import FormatError
+from annotations.jsonl import read_documents, write_documents
+from annotations.labelstudio import TaskReader, read_tasks, write_tasks
+from annotations.markup import read_markup, write_markup
+from annotations.schema import Document
+
+Format = Literal["khabar", "labelstudio", "markup", "conll", "conll-flat", "brat"]
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "khabar",
+    ".json": "labelstudio",
+    ".markup": "markup",
+    ".conll": "conll",
+    ".bio": "conll-flat",
+    "": "brat",
+}
+
+
+def format_of(path: Path) -> Format:
+    """The format that the name of a file or folder stands for."""
+    suffix = "" if path.is_dir() else path.suffix
+    if suffix not in _SUFFIXES:
+        raise FormatError(
+            f"{path}: no format has the suffix {suffix!r}; name it with --from or --to: "
+            f"{', '.join(get_args(Format))}"
+        )
+    return _SUFFIXES[suffix]
+
+
+@dataclass
+class Conversion:
+    """How documents are read and written; `notes` counts what was repaired, widened or left out."""
+
+    annotator: str | None = None
+    predictions: bool = False
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def read(self, path: Path, kind: Format | None = None) -> Iterator[Document]:
+        """The documents of a file or folder, one at a time."""
+        kind = kind or format_of(path)
+        if not path.exists():
+            raise FormatError(f"{path}: no such file or folder; give one to read")
+        if kind == "khabar":
+            yield from read_documents(path)
+        elif kind == "markup":
+            yield from read_markup(path)
+        elif kind == "brat":
+            yield from read_folder(path, self.notes)
+        elif kind == "labelstudio":
+            reader = TaskReader(self.annotator, self.predictions)
+            reader.notes = self.notes
+            for number, task in enumerate(read_tasks(path), 1):
+                yield reader.document(task, f"{path}: task {number}")
+        else:
+            for number, sentence in enumerate(read_sentences(path), 1):
+                yield sentence_document(sentence, f"{path.stem}-{number}", "fine")
+
+    def write(
+        self,
+        path: Path,
+        documents: Iterable[Document],
+        kind: Format | None = None,
+        model_version: str | None = None,
+    ) -> int:
+        """Write documents as they come; returns how many documents (of CoNLL: sentences).
+
+        `model_version` makes Label Studio tasks with predictions, to be corrected by a person.
+        """
+        kind = kind or format_of(path)
+        if kind == "khabar":
+            return write_documents(path, documents)
+        if kind == "markup":
+            return write_markup(path, documents)
+        if kind == "brat":
+            return write_folder(path, documents)
+        if kind == "labelstudio":
+            return write_tasks(path, documents, model_version)
+        flat = kind == "conll-flat"
+        found = (
+            s for document in documents for s in document_sentences(document, flat, self.notes)
+        )
+        return write_sentences(path, found)

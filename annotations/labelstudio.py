@@ -1,0 +1,280 @@
+"""Label Studio tasks: documents to annotate, and annotated ones back (its JSON export, not MIN).
+
+Entities are regions of the control `entities`. A stance toward a place in the text is a TARGET
+region of the control `attitudes` with a choice and a holder of its own; EVIDENCE and SCOPE regions
+point to it by relations. What its editor has no control for (claims, stances toward a phrase, the
+document's other fields) travels in the task's data and comes back as it was.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from annotations.errors import FormatError, not_utf8
+from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
+from annotations.labels import label_schema
+from annotations.offsets import Quoted, reconcile
+from annotations.schema import Document, Range, Span, Stance
+
+Json = dict[str, Any]
+ENTITIES, ATTITUDES, STANCE, HOLDER, TOPIC = "entities", "attitudes", "stance", "holder", "topic"
+TARGET, EVIDENCE, SCOPE = "TARGET", "EVIDENCE", "SCOPE"
+CARRIED = "khabar"  # the field of a task's data for what the editor does not show
+_READ_BYTES = 1 << 20
+_BETWEEN = re.compile(r"[\s\[\],]*")  # what stands between the tasks of an export
+_NO_EVIDENCE = "no evidence"  # a note on a TARGET: looked for, and there is none
+
+
+def to_task(document: Document, model_version: str | None = None) -> Json:
+    """The task of a document: its annotation as completed, or with `model_version` as a prediction.
+
+    A document with nothing annotated is a task with neither.
+    """
+    row = document_to_dict(document)
+    carried = {name: row[name] for name in row if name not in ("text", "entities", "topic")}
+    placed = [stance for stance in document.stances or () if stance.start is not None]
+    carried["stances"] = row["stances"] and [
+        None if stance["start"] is not None else stance for stance in row["stances"]
+    ]
+    carried["annotated"] = document.entities is not None
+    result = [
+        _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
+        for i, span in enumerate(document.entities or ())
+    ]
+    for i, stance in enumerate(placed):
+        result.extend(_stance_results(f"s{i}", stance, document.text))
+    if document.topic is not None:
+        result.append(_item("topic", TOPIC, "choices", {"choices": [document.topic]}))
+    data = {"text": document.text, "title": document.title or "", CARRIED: carried}
+    if not result and document.entities is None:
+        return {"data": data}
+    if model_version is not None:
+        return {"data": data, "predictions": [{"model_version": model_version, "result": result}]}
+    return {"data": data, "annotations": [{"was_cancelled": False, "result": result}]}
+
+
+def _item(identifier: str, name: str, kind: str, value: Json, **more: Any) -> Json:
+    item = {"id": identifier, "from_name": name, "to_name": "text", "type": kind, "value": value}
+    return {**item, **more}
+
+
+def _region(identifier: str, name: str, label: str, place: Range, text: str) -> Json:
+    start, end = place
+    value = {"start": start, "end": end, "text": text[start:end], "labels": [label]}
+    return _item(identifier, name, "labels", value)
+
+
+def _stance_results(identifier: str, stance: Stance, text: str) -> Iterator[Json]:
+    assert stance.start is not None and stance.end is not None
+    place = {"start": stance.start, "end": stance.end, "text": stance.target}
+    target = _region(identifier, ATTITUDES, TARGET, (stance.start, stance.end), text)
+    yield {**target, "meta": {"text": [_NO_EVIDENCE]}} if stance.evidence == () else target
+    yield _item(identifier, STANCE, "choices", {**place, "choices": [stance.label]})
+    if stance.holder is not None:
+        yield _item(identifier, HOLDER, "textarea", {**place, "text": [stance.holder]})
+    parts = [(SCOPE, stance.scope)] if stance.scope is not None else []
+    parts.extend((EVIDENCE, found) for found in stance.evidence or ())
+    for i, (kind, found) in enumerate(parts):
+        region = f"{identifier}-{i}"
+        yield _region(region, ATTITUDES, kind, found, text)
+        ends = {"from_id": region, "to_id": identifier, "direction": "right"}
+        yield {"type": "relation", **ends, "labels": [kind]}
+
+
+@dataclass
+class _Regions:
+    """The results of one annotation, by what they are; regions of attitudes by their ids."""
+
+    entities: list[tuple[str, Quoted]] = field(default_factory=list)
+    attitudes: dict[str, tuple[str, Quoted]] = field(default_factory=dict)
+    without_evidence: set[str] = field(default_factory=set)
+    choices: dict[str, str] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    topic: str | None = None
+
+
+class TaskReader:
+    """Label Studio tasks to documents; `notes` counts what was repaired or has no place in a
+    document.
+
+    Of a task that several people completed, `annotator` (an id or an address) tells whose
+    annotation is read; `predictions` reads predictions where nobody completed a task.
+    """
+
+    def __init__(self, annotator: str | None = None, predictions: bool = False) -> None:
+        self.annotator = annotator
+        self.predictions = predictions
+        self.notes: Counter[str] = Counter()
+        self._arabic = {kind.arabic: name for name, kind in label_schema().entities.items()}
+
+    def document(self, task: Json, where: str) -> Document:
+        """The document of a task; `where` names file and task in errors."""
+        data = task.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("text"), str):
+            raise FormatError(f"{where}: a task needs data.text; export as JSON, not JSON_MIN")
+        carried = dict(data.get(CARRIED) or {})
+        name = str(carried.get("id") or data.get("id") or f"task-{task.get('id', where)}")
+        annotated, kept = carried.pop("annotated", False), carried.pop("stances", None)
+        row = {**carried, "id": name, "text": data["text"]}
+        if CARRIED not in data and data.get("title"):
+            row["title"] = str(data["title"])
+        annotation = self._chosen(task, name)
+        if annotation is None:
+            return replace(document_from_dict(row), stances=merge_stances(kept, ()))
+        document = document_from_dict(row)
+        regions = self._regions(annotation.get("result") or [], name)
+        entities, stances = self._placed(document.text, regions)
+        looked = annotated or "completed_by" in annotation
+        return replace(
+            document,
+            entities=tuple(entities) if entities or looked else None,
+            stances=merge_stances(kept, stances),
+            topic=regions.topic,
+        )
+
+    def _chosen(self, task: Json, name: str) -> Json | None:
+        """The annotation to read, or None where there is none."""
+        done = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
+        if self.annotator is not None:
+            done = [a for a in done if self.annotator in _names(a.get("completed_by"))]
+        if len(done) > 1:
+            who = ", ".join(sorted({str(a.get("completed_by")) for a in done}))
+            raise FormatError(
+                f"{name}: {len(done)} completed annotations (by {who}); say whose with --annotator"
+            )
+        if done:
+            return dict(done[0])
+        predicted = task.get("predictions") or []
+        if not predicted:
+            self.notes["task without an annotation, read as not annotated"] += 1
+        elif not self.predictions:
+            self.notes["task with predictions alone, read as not annotated"] += 1
+        return dict(predicted[-1]) if predicted and self.predictions else None
+
+    def _regions(self, result: Sequence[Json], name: str) -> _Regions:
+        regions = _Regions()
+        for item in result:
+            kind, value = item.get("type"), item.get("value") or {}
+            identifier, control = str(item.get("id")), item.get("from_name")
+            if kind == "labels":
+                self._add_labels(regions, item, f"{name}: region {identifier}")
+            elif kind == "relation":
+                regions.parts[str(item.get("to_id"))].append(str(item.get("from_id")))
+            elif kind == "choices" and control == STANCE:
+                regions.choices[identifier] = str((value.get("choices") or [""])[0])
+            elif kind == "choices" and control == TOPIC and len(value.get("choices") or ()) == 1:
+                regions.topic = str(value["choices"][0])
+            elif kind == "textarea" and control == HOLDER:
+                regions.holders[identifier] = str((value.get("text") or [""])[0])
+            else:
+                self.notes[f"{kind} of the control {control!r} left out: no place for it"] += 1
+        return regions
+
+    def _add_labels(self, regions: _Regions, item: Json, where: str) -> None:
+        value = item.get("value") or {}
+        start, end = value.get("start"), value.get("end")
+        if type(start) is not int or type(end) is not int:
+            raise FormatError(f"{where}: start and end must be integers; export as JSON")
+        quoted = Quoted(start, end, value.get("text"), where)
+        for label in value.get("labels") or ():
+            if label in (TARGET, EVIDENCE, SCOPE):
+                regions.attitudes[str(item.get("id"))] = (label, quoted)
+                if (item.get("meta") or {}).get("text") == [_NO_EVIDENCE]:
+                    regions.without_evidence.add(str(item.get("id")))
+            else:
+                regions.entities.append((self._arabic.get(label, label), quoted))
+
+    def _placed(self, text: str, regions: _Regions) -> tuple[list[Span], list[Stance]]:
+        """Entities and stances with their offsets reconciled with the text."""
+        quoted = [q for _, q in (*regions.entities, *regions.attitudes.values())]
+        places, repaired = reconcile(text, quoted)
+        if repaired:
+            self.notes["span repaired: its offsets were UTF-16 units"] += repaired
+        entities = [
+            Span(*place, label) for (label, _), place in zip(regions.entities, places, strict=False)
+        ]
+        where = dict(zip(regions.attitudes, places[len(entities) :], strict=True))
+        kinds = {name: kind for name, (kind, _) in regions.attitudes.items()}
+        stances, used = [], set()
+        for name in (name for name, kind in kinds.items() if kind == TARGET):
+            if name not in regions.choices:
+                self.notes["TARGET left out: no stance was chosen for it"] += 1
+                continue
+            parts = [part for part in regions.parts[name] if part in kinds]
+            used.update(parts)
+            found = tuple(where[part] for part in parts if kinds[part] == EVIDENCE)
+            scopes = [where[part] for part in parts if kinds[part] == SCOPE]
+            start, end = where[name]
+            stances.append(
+                Stance(
+                    text[start:end],
+                    regions.choices[name],
+                    start,
+                    end,
+                    scopes[0] if scopes else None,
+                    regions.holders.get(name),
+                    found if found or name in regions.without_evidence else None,
+                )
+            )
+        alone = sum(kind != TARGET and name not in used for name, kind in kinds.items())
+        if alone:
+            self.notes["EVIDENCE or SCOPE left out: no relation ties it to a TARGET"] += alone
+        return entities, stances
+
+
+def _names(completed_by: Any) -> set[str]:
+    """What an annotator may be called: an id, or the fields of a user."""
+    if isinstance(completed_by, dict):
+        return {str(value) for value in completed_by.values()}
+    return {str(completed_by)}
+
+
+def read_tasks(path: Path) -> Iterator[Json]:
+    """The tasks of an export, one at a time, whether a JSON array or one object a line."""
+    decoder, decode = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")().decode
+    with path.open("rb") as file:
+        buffer, at, number, ended = "", 0, 0, False
+        while True:
+            at = _BETWEEN.match(buffer, at).end()  # type: ignore[union-attr]  # matches nothing too
+            problem = "it ends inside a task"
+            if at < len(buffer):
+                try:
+                    task, at = decoder.raw_decode(buffer, at)
+                except json.JSONDecodeError as error:
+                    problem = error.msg  # or the task goes on in the next part of the file
+                else:
+                    number += 1
+                    if not isinstance(task, dict):
+                        raise FormatError(f"{path}: task {number} is no object; export as JSON")
+                    yield task
+                    continue
+            if ended:
+                break
+            chunk = file.read(max(_READ_BYTES, len(buffer) - at))
+            ended = not chunk
+            try:
+                buffer, at = buffer[at:] + decode(chunk, ended), 0
+            except UnicodeDecodeError as error:
+                raise not_utf8(str(path), error) from None
+    if at < len(buffer):
+        raise FormatError(f"{path}: task {number + 1} is no JSON ({problem}); export again")
+
+
+def write_tasks(path: Path, documents: Iterable[Document], model_version: str | None = None) -> int:
+    """Write the tasks of documents as a JSON array; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for document in documents:
+            task = json.dumps(to_task(document, model_version), ensure_ascii=False)
+            out.write(("[\n" if count == 0 else ",\n") + task)
+            count += 1
+        out.write("[]\n" if count == 0 else "\n]\n")
+    return count

@@ -1,0 +1,102 @@
+"""brat: documents go there and back whole, and what brat has beyond them is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.brat import from_ann, read_folder, to_ann, write_folder
+from annotations.errors import FormatError
+from annotations.schema import Document, Span
+from annotations.seed import seed_document
+from tests.documents import documents
+
+TEXT = "😀 زار الوزير سالم عمان\nأمس وحده."
+# The layout that brat itself writes, offsets in code points.
+ANN = """T1\tPERS 13 17\tسالم
+T2\tGPE 18 22;23 26\tعمان أمس
+#1\tAnnotatorNotes T1\tراجع الاسم
+E1\tVisit:T2 Who:T1
+A1\tNegation E1
+*\tEquiv T1 T2
+T3\tTarget 13 17\tسالم
+T4\tOCC 6 12;18 22\tالوزير عمان
+"""
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(documents(visible=True), max_size=3))
+def test_documents_go_there_and_back(found: list[Document]) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "brat"
+        assert write_folder(folder, found) == len(found)
+        if found:
+            notes: Counter[str] = Counter()
+            assert list(read_folder(folder, notes)) == found
+            assert notes == {}
+
+
+def test_the_seed_survives(tmp_path: Path) -> None:
+    write_folder(tmp_path / "brat", [seed_document()])
+    assert list(read_folder(tmp_path / "brat", Counter())) == [seed_document()]
+
+
+def test_what_brat_wrote_is_read_and_the_rest_is_counted() -> None:
+    notes: Counter[str] = Counter()
+    document = from_ann(TEXT, ANN.split("\n"), {"id": "a"}, "a.ann", notes)
+    assert [(document.surface(s), s.label) for s in document.entities or ()] == [
+        ("سالم", "PERS"),
+        ("عمان\nأمس", "GPE"),
+    ]
+    assert notes == {
+        "note left out: a document has no place for it": 1,
+        "event left out: a document has no place for it": 1,
+        "attribute left out: a document has no place for it": 2,
+        "Target left out: it has no Stance": 1,
+        "discontinuous span left out: a document has none": 1,
+    }
+
+
+def test_utf16_offsets_are_repaired() -> None:
+    notes: Counter[str] = Counter()
+    document = from_ann(TEXT, ["T1\tPERS 14 18\tسالم"], {"id": "a"}, "a.ann", notes)
+    assert document.entities == (Span(13, 17, "PERS"),)
+    assert notes == {"span repaired: its offsets were UTF-16 units": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("T1\tPERS 12 16\tسالم", r"a\.ann:1: T1: \[12, 16\) does not hold its own text"),
+        ("T1\tPERS 13 17", r"a\.ann:1: a T line is"),
+        ("T1\tPERS x 17\tسالم", r"a\.ann:1: a T line is"),
+        ("سالم", r"a\.ann:1: no brat line"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told(line: str, words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        from_ann(TEXT, [line], {"id": "a"}, "a.ann", Counter())
+
+
+def test_a_text_without_annotation_is_not_annotated(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT.encode())
+    notes: Counter[str] = Counter()
+    assert list(read_folder(tmp_path, notes)) == [Document("a", TEXT)]
+    assert notes == {"text without .ann, read as not annotated": 1}
+
+
+def test_what_brat_cannot_show_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"GPE \[0, 5\): brat has no span that begins"):
+        to_ann(Document("d", "عمان\n", entities=(Span(0, 5, "GPE"),)))
+    with pytest.raises(FormatError, match="d: brat has no type 'نوع'"):
+        to_ann(Document("d", "عمان", entities=(Span(0, 4, "نوع"),)))
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(FormatError, match="the folder is not empty"):
+        write_folder(tmp_path, [])
+    with pytest.raises(FormatError, match=r"no \.txt file"):
+        list(read_folder(tmp_path / "none", Counter()))

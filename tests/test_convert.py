@@ -1,0 +1,105 @@
+"""Conversion: any format to any other by its name, and what is lost on the way is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+
+from annotations.conll import (
+    Sentence,
+    document_sentences,
+    read_sentences,
+    word_spans,
+    write_sentences,
+)
+from annotations.convert import Conversion, format_of
+from annotations.errors import FormatError
+from annotations.jsonl import read_documents, write_documents
+from annotations.schema import Claim, Document, Span, Stance
+from annotations.seed import seed_document
+from annotations.text import words
+from tests.documents import documents
+
+
+def sentences_of(document: Document, flat: bool = False) -> tuple[list[Sentence], Counter[str]]:
+    notes: Counter[str] = Counter()
+    return list(document_sentences(document, flat, notes)), notes
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.markup", "a"])
+def test_the_seed_goes_through_every_whole_format(tmp_path: Path, name: str) -> None:
+    conversion = Conversion()
+    assert conversion.write(tmp_path / name, [seed_document()] * 3) == 3
+    assert list(conversion.read(tmp_path / name)) == [seed_document()] * 3
+    assert conversion.notes == {}
+
+
+@settings(max_examples=100, deadline=None)
+@given(documents())
+def test_khabar_jsonl_is_the_same_to_the_byte(document: Document) -> None:
+    with TemporaryDirectory() as name:
+        path, again = Path(name) / "a.jsonl", Path(name) / "b.jsonl"
+        write_documents(path, [document])
+        write_documents(again, read_documents(path))
+        assert path.read_bytes() == again.read_bytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(documents())
+def test_conll_holds_every_word_once_and_counts_the_rest(document: Document) -> None:
+    found, notes = sentences_of(document)
+    held = sum(len(word_spans(sentence)) for sentence in found)
+    lost = sum(
+        count for note, count in notes.items() if note.startswith("entity") and "left" in note
+    )
+    assert held + lost == len(document.entities or ())
+    assert notes["stance left out: CoNLL has none"] == len(document.stances or ())
+    with TemporaryDirectory() as name:
+        path = Path(name) / "a.conll"
+        assert write_sentences(path, found) == len(found)
+        assert list(read_sentences(path)) == found
+    assert [w for s in found for w in s.words] == [
+        document.text[a:b] for a, b in words(document.text)
+    ]
+
+
+def test_nested_columns_and_the_flat_view() -> None:
+    spans = (Span(4, 14, "OCC"), Span(9, 14, "ORG"), Span(15, 19, "PERS"))
+    document = Document("d", "قال وزير الصحة سالم.", entities=spans, topic="health")
+    (nested,), notes = sentences_of(document)
+    assert nested.words == ("قال", "وزير", "الصحة", "سالم", ".")
+    assert nested.tags == (("O",), ("B-OCC",), ("I-OCC", "B-ORG"), ("B-PERS",), ("O",))
+    assert notes == {"topic left out: CoNLL has none": 1}
+    (flat,), notes = sentences_of(document, flat=True)
+    assert flat.tags == (("O",), ("B-OCC",), ("I-OCC",), ("B-PERS",), ("O",))
+    assert notes["entity inside another left out: flat CoNLL holds one tag"] == 1
+
+
+def test_what_conll_cannot_hold_is_said() -> None:
+    document = Document(
+        "d",
+        "وبالعراق وزارة وزارة",
+        entities=(Span(2, 8, "GPE"), Span(9, 20, "ORG"), Span(15, 20, "ORG")),
+        stances=(Stance("العراق", "favor"),),
+        claims=(Claim("س", "agree"),),
+    )
+    _, notes = sentences_of(document)
+    assert notes == {
+        "entity widened to whole words": 1,
+        "entity inside another of its type left out: CoNLL holds one a type": 1,
+        "stance left out: CoNLL has none": 1,
+        "claim left out: CoNLL has none": 1,
+    }
+
+
+def test_a_format_is_told_by_its_name(tmp_path: Path) -> None:
+    assert format_of(tmp_path) == "brat"
+    assert format_of(Path("a.bio")) == "conll-flat"
+    with pytest.raises(FormatError, match=r"no format has the suffix '\.csv'; name it with --from"):
+        format_of(Path("a.csv"))
+    with pytest.raises(FormatError, match="no such file or folder"):
+        list(Conversion().read(tmp_path / "a.json"))

@@ -1,0 +1,194 @@
+"""Label Studio: documents go there and back whole, and a person's work is read as it was meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.errors import FormatError
+from annotations.labels import label_schema
+from annotations.labelstudio import TaskReader, read_tasks, to_task, write_tasks
+from annotations.labelstudio_project import project_xml
+from annotations.schema import Document, Span, Stance
+from annotations.seed import seed_document
+from tests.documents import documents
+
+TEXT = "😀 زار الوزير سالم عمان أمس 😀 وشكر أهل عمان."
+
+
+def utf16(text: str, start: int, end: int) -> tuple[int, int]:
+    """Offsets as JavaScript counts them."""
+    return tuple(len(text[:i].encode("utf-16-le")) // 2 for i in (start, end))  # type: ignore[return-value]
+
+
+def exported(result: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A task in the layout of Label Studio's JSON export."""
+    annotation = {
+        "id": 1001,
+        "completed_by": 3,
+        "result": result,
+        "was_cancelled": False,
+        "ground_truth": False,
+        "created_at": "2026-03-09T22:16:08.728353Z",
+        "updated_at": "2026-03-09T22:16:08.728378Z",
+        "lead_time": 4.288,
+        "prediction": {},
+        "result_count": len(result),
+        "unique_id": "7d4f0f5b-1e0c-4a4e-9d64-3e2b8d1c5a11",
+        "task": 7,
+        "project": 83,
+    }
+    task = {
+        "id": 7,
+        "annotations": [annotation],
+        "file_upload": "ab-tasks.json",
+        "drafts": [],
+        "predictions": [],
+        "data": {"text": TEXT, "title": "خبر"},
+        "meta": {},
+        "inner_id": 1,
+        "total_annotations": 1,
+        "cancelled_annotations": 0,
+        "project": 83,
+    }
+    return {**task, **more}
+
+
+def region(identifier: str, label: str, surface: str, control: str = "entities") -> dict[str, Any]:
+    start, end = utf16(TEXT, TEXT.index(surface), TEXT.index(surface) + len(surface))
+    value = {"start": start, "end": end, "text": surface, "labels": [label]}
+    where = {"id": identifier, "from_name": control, "to_name": "text", "type": "labels"}
+    return {**where, "value": value, "origin": "manual"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(documents(), max_size=3), st.sampled_from([None, "khabar 1"]))
+def test_documents_go_there_and_back(found: list[Document], model: str | None) -> None:
+    reader = TaskReader(predictions=True)
+    tasks = [json.loads(json.dumps(to_task(document, model))) for document in found]
+    assert [reader.document(task, "t") for task in tasks] == found
+    assert not [note for note in reader.notes if "repaired" in note or "left out" in note]
+
+
+def test_a_persons_work_is_read_with_its_offsets_repaired() -> None:
+    work = [
+        region("a", "GPE", "عمان"),
+        region("b", "شخص", "سالم"),
+        region("t", "TARGET", "سالم", "attitudes"),
+        region("v", "EVIDENCE", "وشكر أهل", "attitudes"),
+        {**region("t", "", "سالم"), "from_name": "stance", "type": "choices",
+         "value": {"start": 1, "end": 2, "choices": ["favor"]}},
+        {"type": "relation", "from_id": "v", "to_id": "t", "direction": "right"},
+        {"id": "k", "from_name": "topic", "to_name": "text", "type": "choices",
+         "value": {"choices": ["politics"]}},
+    ]  # fmt: skip
+    reader = TaskReader()
+    document = reader.document(exported(work), "t")
+    assert (document.id, document.title, document.topic) == ("task-7", "خبر", "politics")
+    assert [(document.surface(s), s.label) for s in document.entities or ()] == [
+        ("عمان", "GPE"),
+        ("سالم", "PERS"),
+    ]
+    start, evidence = TEXT.index("سالم"), TEXT.index("وشكر أهل")
+    assert document.stances == (
+        Stance("سالم", "favor", start, start + 4, evidence=((evidence, evidence + 8),)),
+    )
+    assert reader.notes == {"span repaired: its offsets were UTF-16 units": 4}
+
+
+def test_offsets_that_fit_nothing_are_refused_by_name() -> None:
+    wrong = region("a", "GPE", "عمان")
+    wrong["value"]["start"] += 1
+    with pytest.raises(FormatError, match=r"^task-7: region a: \[\d+, \d+\) does not hold its own"):
+        TaskReader().document(exported([wrong]), "t")
+    del wrong["value"]["text"]
+    with pytest.raises(FormatError, match="or has no text of its own"):
+        TaskReader().document(exported([wrong]), "t")
+
+
+def test_what_has_no_place_is_counted() -> None:
+    work = [
+        {"id": "r", "from_name": "stars", "to_name": "text", "type": "rating", "value": {}},
+        region("t", "TARGET", "سالم", "attitudes"),
+        region("v", "EVIDENCE", "وشكر", "attitudes"),
+    ]
+    reader = TaskReader()
+    assert reader.document(exported(work), "t").entities == ()
+    assert sorted(note.split(" left out")[0] for note in reader.notes if "left" in note) == [
+        "EVIDENCE or SCOPE",
+        "TARGET",
+        "rating of the control 'stars'",
+    ]
+
+
+def test_one_of_several_annotators_must_be_named() -> None:
+    task = exported([region("a", "GPE", "عمان")])
+    other = {**task["annotations"][0], "completed_by": {"id": 4, "email": "b@x"}, "result": []}
+    cancelled = {**other, "completed_by": 5, "was_cancelled": True}
+    task["annotations"] += [other, cancelled]
+    with pytest.raises(FormatError, match="task-7: 2 completed annotations"):
+        TaskReader().document(task, "t")
+    assert TaskReader(annotator="b@x").document(task, "t").entities == ()
+    assert len(TaskReader(annotator="3").document(task, "t").entities or ()) == 1
+
+
+def test_predictions_are_no_annotation_unless_asked_for() -> None:
+    task = to_task(Document("d", "عمان", entities=(Span(0, 4, "GPE"),)), "model 1")
+    reader = TaskReader()
+    assert reader.document(task, "t").entities is None
+    assert reader.notes == {"task with predictions alone, read as not annotated": 1}
+    assert TaskReader(predictions=True).document(task, "t").entities == (Span(0, 4, "GPE"),)
+
+
+@pytest.mark.parametrize("layout", ["array", "lines", "indented", "empty"])
+def test_exports_are_read_a_task_at_a_time(
+    tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotations.labelstudio._READ_BYTES", 7)
+    tasks = [to_task(seed_document()), to_task(Document("ب", "😀\u2028]"))] * 2
+    path = tmp_path / "export.json"
+    if layout == "array":
+        write_tasks(path, [seed_document(), Document("ب", "😀\u2028]")] * 2)
+    elif layout == "empty":
+        tasks = []
+        write_tasks(path, [])
+    else:
+        lines = "".join(json.dumps(task, ensure_ascii=False) + "\n" for task in tasks)
+        path.write_text(lines if layout == "lines" else json.dumps(tasks, indent=2), "utf-8")
+    assert list(read_tasks(path)) == json.loads(json.dumps(tasks))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[{"data": ', "task 1 is no JSON"),
+        ('[{"data": {}}, 3]', "task 2 is no object"),
+        ('[{"data": {}}, nul', "task 2 is no JSON"),
+    ],
+)
+def test_a_broken_export_is_told(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=words):
+        list(read_tasks(path))
+
+
+def test_the_project_names_every_label_in_arabic_from_right_to_left() -> None:
+    root = ElementTree.fromstring(project_xml())
+    schema = label_schema()
+    assert root.get("dir") == "rtl"
+    found = root.findall("Labels[@name='entities']/Label")
+    assert [label.get("value") for label in found] == list(schema.entities)
+    for label, kind in zip(found, schema.entities.values(), strict=True):
+        assert kind.arabic in str(label.get("html")) and label.get("background") == kind.colour
+    keys = [label.get("hotkey") for label in root.iter("Label")]
+    assert len(set(keys)) == len(keys) and None not in keys
+    for name, labels in (("stance", schema.stances), ("topic", schema.topics)):
+        choices = root.findall(f"Choices[@name='{name}']/Choice")
+        assert {c.get("value"): c.get("html") for c in choices} == labels
