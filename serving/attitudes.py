@@ -61,9 +61,7 @@ def _attitude(
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
     by_sentence = _likeliest(_sentence_parts(text, encoded, about, reader.encoder.window.size - 2))
-    parts = (
-        by_sentence if head.unit == "sentence" else _mentioning(_window_parts(text, encoded, about))
-    )
+    parts = by_sentence if head.unit == "sentence" else window_parts(text, encoded, about)
     pieces = reader.encoder.pieces(title or "")[: reader.encoder.window.size - 2]
     if title and len(pieces):
         parts = [*parts, Part(pieces, None, shared_words(about, title))]
@@ -99,7 +97,8 @@ def _judge(reader: Reader, head: Head, first: Ints, parts: Sequence[Part]) -> Fl
     return probabilities
 
 
-def _window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
+def window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
+    """The windows that hold all words of a target or claim, or all windows where none does."""
     parts = []
     for window in encoded.windows:
         inside = (encoded.word_pieces >= window.start) & (encoded.word_pieces < window.end)
@@ -111,7 +110,7 @@ def _window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
         )
         overlap = shared_words(about, text[place[0] : place[1]])
         parts.append(Part(encoded.pieces[window.start : window.end], place, overlap))
-    return parts
+    return [part for part in parts if part.overlap == 1] or parts
 
 
 def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
@@ -130,11 +129,6 @@ def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> l
         for low in range(int(pieces[0]), last, size):
             parts.append(Part(encoded.pieces[low : min(low + size, last)], (start, end), overlap))
     return parts
-
-
-def _mentioning(parts: list[Part]) -> list[Part]:
-    """The parts that hold all words of the target, or all parts where none does."""
-    return [part for part in parts if part.overlap == 1] or parts
 
 
 def _likeliest(parts: list[Part]) -> list[Part]:

@@ -234,17 +234,20 @@ def test_a_claim_and_its_text_are_framed_as_a_pair(encoder: TextEncoder) -> None
     assert segment(first, 0) == [begin, end, end, end]
 
 
-def test_a_long_text_gives_one_pair_for_each_window(encoder: TextEncoder) -> None:
-    stances = (Stance("القوات العراقية", "favor"), Stance("التنظيم", "against"))
+def test_a_long_text_gives_one_pair_for_each_window_that_names_the_target(
+    encoder: TextEncoder,
+) -> None:
+    stances = (Stance("القوات العراقية", "favor"), Stance("العلاقات التجارية", "neutral"))
     document = Document("d", seed_text()[:600], stances=stances)
-    windows = len(encoder.encode(document.text).windows)
+    encoded = encoder.encode(document.text)
     made = list(pair_examples([document], STANCE, encoder, "seed-stances", max_pieces=64))
-    assert windows > 3
-    assert [example.labels for example in made] == [[0]] * windows + [[1]] * windows
-    assert {decoded(encoder, segment(example, 1)) for example in made[:windows]} == {
-        "القوات العراقية"
-    }
-    read = [piece for example in made[:windows] for piece in segment(example, 2)]
+    named = [example for example in made if example.labels == [0]]
+    elsewhere = [example for example in made if example.labels == [2]]
+    assert 0 < len(named) < len(encoded.windows) == len(elsewhere)  # a phrase is asked everywhere
+    assert {decoded(encoder, segment(example, 1)) for example in named} == {"القوات العراقية"}
+    for example in named:
+        assert "القوات العراقية" in decoded(encoder, segment(example, 2))
+    read = [piece for example in elsewhere for piece in segment(example, 2)]
     assert set(read) == set(encoder.pieces(document.text).tolist())
 
 

@@ -44,10 +44,12 @@ def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
     size, overlap = recipe.windows.size - 2, recipe.windows.overlap_tokens
     assert 0 <= overlap < size // 2
     assert recipe.windows.pair_max_pieces > recipe.windows.size + 2  # room for a target or claim
-    kinds = {"ans": "pair", "seed-claims": "pair", "seed-stances": "pair", "ans-unrelated": "pair"}
-    kinds |= {"khaleej": "text", "ant": "text", "anercorp": "flat", "wojood": "nested"}
+    kinds = {"ans": "pair", "khaleej": "text", "ant": "text", "anercorp": "flat"}
+    views = {"claims": "pair", "unrelated": "pair", "stances": "pair", "topics": "text"}
     for source in recipe.sources:
-        assert recipe.heads[source.head].kind == (kinds | {"seed": "nested"})[source.corpus]
+        corpus, _, view = source.corpus.partition("-")
+        kind = views[view] if view else kinds.get(corpus, "nested")
+        assert recipe.heads[source.head].kind == kind
         assert source.corpus.split("-")[0] in catalogue()
     assert set(recipe.lexicon) <= set(catalogue())
 
@@ -139,11 +141,11 @@ def test_catalogue_entries_are_complete() -> None:
     raw = yaml.safe_load((configs.folder() / "data.yaml").read_text(encoding="utf-8"))
     assert raw == catalogue()
     lexicon = get_args(get_args(Recipe.model_fields["lexicon"].annotation)[0])
-    assert set(DEV_SPLITS) | set(lexicon) == set(raw)
+    assert {name.partition("-")[0] for name in DEV_SPLITS} | set(lexicon) == set(raw)
     for name, entry in raw.items():
         assert set(entry) == {"title", "license", "files"}, name
         assert len(entry["title"]) > 10 and len(entry["license"]) > 10
-        assert (name == "seed") == (not entry["files"])
+        assert (name in ("seed", "authored")) == (not entry["files"])
         assert all(re.fullmatch("[0-9a-f]{64}", value) for value in entry["files"].values())
 
 

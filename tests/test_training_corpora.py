@@ -20,8 +20,6 @@ from training.corpora import (
     conll_documents,
     join_documents,
     load,
-    seed_claims,
-    seed_stances,
     sentences_of,
     unrelated_claims,
 )
@@ -142,23 +140,26 @@ def test_seed_claims_are_sentences_of_the_seed() -> None:
     seed = seed_document()
     own = {seed.text[start:end] for start, end in sentences(seed.text)}
     asked: dict[str, Counter[str]] = {}
-    for document in seed_claims():
+    for document in load("seed-claims", "train"):
         (claim,) = document.claims or ()
         assert document.text in own
         asked.setdefault(claim.text, Counter())[claim.label] += 1
     for claim in seed.claims or ():
         best = max(shared_words(claim.text, sentence) for sentence in own)
-        first = next(d for d in seed_claims() if (d.claims or ())[0].text == claim.text)
+        first = next(d for d in load("seed-claims", "train") if (d.claims or ())[0].text == claim.text)
         assert shared_words(claim.text, first.text) == best
         assert (first.claims or ())[0].label == claim.label
         assert sum(asked[claim.text].values()) <= 3
 
 
-def test_seed_stances_are_asked_of_the_text_of_their_scope() -> None:
+def test_seed_stances_are_the_authors_and_asked_of_the_text_of_their_scope() -> None:
     seed = seed_document()
-    texts = {seed.text[slice(*(stance.scope or (0, None)))] for stance in seed.stances or ()}
-    gold = {(stance.target, stance.label) for stance in seed.stances or ()}
-    for document in seed_stances():
+    own = [stance for stance in seed.stances or () if stance.holder is None]
+    texts = {seed.text[slice(*(stance.scope or (0, None)))] for stance in own}
+    gold = {(stance.target, stance.label) for stance in own}
+    found = load("seed-stances", "train")
+    assert len(found) == len(own) < len(seed.stances or ())
+    for document in found:
         (stance,) = document.stances or ()
         assert document.text in texts
         assert (stance.target, stance.label) in gold

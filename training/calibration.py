@@ -15,6 +15,7 @@ from annotations.schema import Document
 from serving.bundle import Head
 from serving.decoding import log_softmax
 from serving.tagger import Tagger
+from training.examples import pairs_of
 
 log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ def calibrate_head(tagger: Tagger, head: Head, documents: Sequence[Document]) ->
     """A head calibrated on documents; the tagger must hold it uncalibrated."""
     if head.kind in ("nested", "flat"):
         return calibrate_words(tagger, head, documents)
-    return (calibrate_texts if head.kind == "text" else calibrate_claims)(tagger, head, documents)
+    return (calibrate_texts if head.kind == "text" else calibrate_pairs)(tagger, head, documents)
 
 
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
@@ -88,20 +89,12 @@ def calibrate_texts(tagger: Tagger, head: Head, documents: Sequence[Document]) -
     return _with_temperature(head, logits, [head.labels.index(str(d.topic)) for d in documents])
 
 
-def calibrate_claims(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A claim head with the temperature fitted on (claim, text) pairs that fit one window."""
+def calibrate_pairs(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
+    """A stance or claim head with the temperature fitted on its pairs."""
     encoder = tagger.reader.encoder
-    pairs, gold = [], []
-    for document in documents:
-        for claim in document.claims or ():
-            pairs.append(
-                (
-                    encoder.pieces(claim.text),
-                    encoder.pieces(document.text)[: encoder.window.size - 2],
-                )
-            )
-            gold.append(head.labels.index(claim.label if claim.label in head.labels else "other"))
-    return _with_temperature(head, tagger.reader.judge(head, pairs), gold)
+    rows = [row for document in documents for row in pairs_of(document, head, encoder)]
+    logits = tagger.reader.judge(head, [(first, second) for first, second, _ in rows])
+    return _with_temperature(head, logits, [label for _, _, label in rows])
 
 
 def _with_temperature(head: Head, logits: Floats, gold: Sequence[int]) -> Head:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import gzip
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import yaml
 
 import configs
-from annotations.conll import Sentence, parse_sentences, read_sentences, sentence_document
+from annotations.conll import (
+    Sentence,
+    parse_sentences,
+    read_sentences,
+    sentence_document,
+    write_sentences,
+)
 from annotations.corpora import read_ans_pairs, read_topics
 from annotations.errors import FormatError
+from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Span
-from annotations.seed import seed_document
-from annotations.text import normalize, sentences, shared_words
+from annotations.text import normalize, shared_words
 from serving.bundle import sha256
+from training.gold import Gold, claim_views, gold_documents, stance_views, topic_views
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
 
 
@@ -195,40 +202,18 @@ def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
     ]
 
 
-def seed_claims() -> list[Document]:
-    """The seed's claims, each with the three sentences that speak most of it; an unrelated one with
-    the first three.
-
-    What an article says of a claim is said by the first of the three; the others say nothing
-    (other) unless they share half of its words, and then they are left out.
-    """
-    seed = seed_document()
-    parts = [seed.text[start:end] for start, end in sentences(seed.text)]
-    documents = []
-    for claim in seed.claims or ():
-        ranked = sorted(parts, key=lambda part: -shared_words(claim.text, part))[:3]
-        for i, part in enumerate(ranked):
-            if i == 0 or shared_words(claim.text, part) < 0.5:
-                label = claim.label if i == 0 else "unrelated"
-                documents.append(Document("seed-claim", part, claims=(Claim(claim.text, label),)))
-    return documents
-
-
-def seed_stances() -> list[Document]:
-    """The seed's stances, each with the text of its scope alone."""
-    seed = seed_document()
-    documents = []
-    for i, stance in enumerate(seed.stances or ()):
-        start, end = stance.scope or (0, len(seed.text))
-        flat = replace(stance, start=None, end=None, scope=None, evidence=None)
-        documents.append(Document(f"seed-stance-{i}", seed.text[start:end], stances=(flat,)))
-    return documents
+VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
+    "": list,
+    "stances": stance_views,
+    "claims": claim_views,
+    "topics": topic_views,
+}
 
 
 def load(
     corpus: str, part: Part, group: int = 1, detokenise: float = 0.0, seed: int = 0
 ) -> list[Document]:
-    """The documents of a corpus in a part; the seed is train only."""
+    """The documents of a corpus in a part; of the project's own gold also the view of one task."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
     if corpus == "ans":
@@ -237,34 +222,29 @@ def load(
         return unrelated_claims(part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
-    if corpus in ("seed", "seed-claims", "seed-stances"):
-        if part != "train":
-            return []
-        return {
-            "seed": lambda: [seed_document()],
-            "seed-claims": seed_claims,
-            "seed-stances": seed_stances,
-        }[corpus]()
+    name, _, view = corpus.partition("-")
+    if name in get_args(Gold) and view in VIEWS:
+        ant = _corpus_file("antnews", "topic_ant/train.jsonl.gz") if name == "antnews" else None
+        return VIEWS[view](gold_documents(cast(Gold, name), part, ant))
+    views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
-        f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, "
-        "khaleej, ant, seed, "
-        "seed-claims, seed-stances"
+        f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, khaleej, "
+        f"ant, {views}"
     )
 
 
 def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Write ANERcorp's parts as CoNLL files `anercorp-PART.conll`; gives each path and its number
-    of sentences.
+    """Write the committed splits that are no files of their own: ANERcorp's parts as
+    `anercorp-PART.conll`, ANT's annotated passages with their texts as `antnews-PART.jsonl`.
+
+    Gives each path and how many sentences or documents it holds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in get_args(Part):
-        sentences_in_part = sentences_of("anercorp", part)
         path = folder / f"anercorp-{part}.conll"
-        with path.open("w", encoding="utf-8") as out:
-            for _, sentence in sentences_in_part:
-                out.writelines(
-                    f"{word} {tags[0]}\n"
-                    for word, tags in zip(sentence.words, sentence.tags, strict=True)
-                )
-                out.write("\n")
-        yield path, len(sentences_in_part)
+        yield (
+            path,
+            write_sentences(path, (sentence for _, sentence in sentences_of("anercorp", part))),
+        )
+        path = folder / f"antnews-{part}.jsonl"
+        yield path, write_documents(path, load("antnews", part))

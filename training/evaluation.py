@@ -7,7 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -267,7 +267,7 @@ def _add_spans(scores: EntityScores, gold: Sequence[Span], tagged: Tagged) -> No
     scores.judged.extend((c, (span.label, span.start, span.end) in right) for span, c in tagged)
 
 
-def score_topics(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any]:
+def score_topics(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
     """Topic scores; texts whose topic the head does not know are left out and counted."""
     known = {label for head in tagger.reader.text_heads for label in head.labels}
     everything = list(documents)
@@ -280,7 +280,7 @@ def score_topics(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any
     )
 
 
-def score_claims(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any]:
+def score_claims(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
     """Claim scores; discuss and unrelated count as other."""
     articles, gold = [], []
     for document in documents:
@@ -293,7 +293,7 @@ def score_claims(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any
     return _labelled(gold, _answers(answers))
 
 
-def score_stances(documents: Iterator[Document], tagger: Tagger) -> dict[str, Any]:
+def score_stances(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
     """Stance scores of the author (stances of a holder are another question); a scope is read as a
     text alone.
     """

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from annotations.conll import words_of
 from annotations.schema import Document, Span
+from serving.attitudes import window_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
 
@@ -122,25 +123,33 @@ def text_examples(
     )
 
 
+def pairs_of(
+    document: Document, head: Head, encoder: TextEncoder
+) -> Iterator[tuple[Ints, Ints, int]]:
+    """The pieces of each target or claim and of a passage that is judged for it, with the label.
+
+    A text of several windows gives a pair for each that serving would judge too.
+    """
+    asked = [(claim.text, claim.label) for claim in document.claims or ()]
+    if "favor" in head.labels:
+        asked = [(stance.target, stance.label) for stance in document.stances or ()]
+    if not asked:
+        return
+    encoded = encoder.encode(document.text)
+    for about, name in asked:
+        label = head.labels.index(name if name in head.labels else "other")
+        for part in window_parts(document.text, encoded, about):
+            yield encoder.pieces(about), part.pieces, label
+
+
 def pair_examples(
     documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str, max_pieces: int
 ) -> Iterator[Example]:
-    """(target or claim, passage) pairs; a text longer than a passage gives one pair for each of its
-    windows.
-    """
+    """(target or claim, passage) pairs."""
     for document in documents:
-        asked = [(claim.text, claim.label) for claim in document.claims or ()]
-        if head.labels == ("favor", "against", "neutral"):
-            asked = [(stance.target, stance.label) for stance in document.stances or ()]
-        encoded = encoder.encode(document.text)
-        for about, name in asked:
-            label = name if name in head.labels else "other"
-            first = encoder.pieces(about)
-            for window in encoded.windows:
-                second = encoded.pieces[window.start : window.end]
-                ids, segments = encoder.frame_pair(first, second, max_pieces)
-                labels = [head.labels.index(label)]
-                yield Example(ids.tolist(), segments.tolist(), labels, head.name, source)
+        for first, second, label in pairs_of(document, head, encoder):
+            ids, segments = encoder.frame_pair(first, second, max_pieces)
+            yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
 
 
 def examples_of(

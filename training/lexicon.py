@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from annotations.clitics import (
     CONJUNCTIONS,
@@ -19,9 +20,9 @@ from annotations.clitics import (
     readings,
 )
 from annotations.conll import Sentence, word_spans
-from annotations.seed import seed_document
 from annotations.text import normalize
-from training.corpora import sentences_of, wikifane_sentences
+from training.corpora import load, sentences_of, wikifane_sentences
+from training.gold import Gold
 from training.splits import part_of
 
 GRID = [step / 2 for step in range(-10, 11)]
@@ -96,7 +97,7 @@ def split_boundaries() -> tuple[list[Boundary], list[Boundary]]:
 
 def name_lexicon(corpora: Sequence[str]) -> NameLexicon:
     """The lexicon of a bundle: the first words of the names in some of wikifane, anercorp,
-    wojood, seed.
+    wojood and the project's own gold.
 
     Corpora that leave clitics attached are read with the lexicon of the others.
     """
@@ -104,9 +105,10 @@ def name_lexicon(corpora: Sequence[str]) -> NameLexicon:
     if "wikifane" in corpora:
         train, dev = split_boundaries()
         stems.extend(case.word[case.clitics :] for case in train + dev)
-    if "seed" in corpora:
-        seed = seed_document()
-        stems.extend(seed.surface(span).split()[0] for span in seed.entities or ())
+    for gold in get_args(Gold):
+        if gold in corpora:
+            for document in load(gold, "train"):
+                stems.extend(document.surface(s).split()[0] for s in document.entities or ())
     base = NameLexicon.count(stems)
     for corpus in ("anercorp", "wojood"):
         if corpus in corpora:

@@ -7,10 +7,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from annotations.schema import Document
 from serving.bundle import (
     CARD,
     FORMAT,
@@ -27,7 +29,14 @@ from training.calibration import calibrate_head
 from training.card import model_card
 from training.corpora import catalogue, load, sentences_of
 from training.encoders import encoder_folder
-from training.evaluation import score_claims, score_conll, score_topics
+from training.evaluation import (
+    Task,
+    score_claims,
+    score_conll,
+    score_entities,
+    score_stances,
+    score_topics,
+)
 from training.export import export
 from training.lexicon import name_lexicon
 from training.settings import Recipe
@@ -142,13 +151,38 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
     return tuple(heads)
 
 
-# The development split of a corpus: its name and how `khabar evaluate` scores it.
+@dataclass(frozen=True, slots=True)
+class DevSplit:
+    """A development split and how `khabar evaluate` scores it."""
+
+    name: str
+    task: Task
+    file: str
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the score."""
+        return f"khabar evaluate --task {self.task} --data {self.file}"
+
+
 DEV_SPLITS = {
-    "anercorp": ("ANERcorp dev", "--task ner --data runs/splits/anercorp-dev.conll"),
-    "wojood": ("Wojood sample val", "--task ner --data $KHABAR_DATA/wojood_sample/val.txt"),
-    "ans": ("ANS dev", "--task claim --data $KHABAR_DATA/ans/stance/dev.csv"),
-    "khaleej": ("Khaleej dev", "--task topic --data $KHABAR_DATA/topic_khaleej/dev.jsonl.gz"),
-    "ant": ("ANT dev", "--task topic --data $KHABAR_DATA/topic_ant/dev.jsonl.gz"),
+    "anercorp": DevSplit("ANERcorp dev", "ner", "runs/splits/anercorp-dev.conll"),
+    "wojood": DevSplit("Wojood sample val", "ner", "$KHABAR_DATA/wojood_sample/val.txt"),
+    "authored": DevSplit("authored news dev", "ner", "annotations/authored/dev.jsonl"),
+    "antnews": DevSplit("ANT passages dev", "ner", "runs/splits/antnews-dev.jsonl"),
+    "authored-stances": DevSplit("authored news dev", "stance", "annotations/authored/dev.jsonl"),
+    "antnews-stances": DevSplit("ANT passages dev", "stance", "runs/splits/antnews-dev.jsonl"),
+    "ans": DevSplit("ANS dev", "claim", "$KHABAR_DATA/ans/stance/dev.csv"),
+    "authored-claims": DevSplit("authored news dev", "claim", "annotations/authored/dev.jsonl"),
+    "khaleej": DevSplit("Khaleej dev", "topic", "$KHABAR_DATA/topic_khaleej/dev.jsonl.gz"),
+    "ant": DevSplit("ANT dev", "topic", "$KHABAR_DATA/topic_ant/dev.jsonl.gz"),
+    "authored-topics": DevSplit("authored news dev", "topic", "annotations/authored/dev.jsonl"),
+}
+SCORERS: dict[Task, Callable[[Sequence[Document], Tagger], dict[str, Any]]] = {
+    "ner": score_entities,
+    "stance": score_stances,
+    "claim": score_claims,
+    "topic": score_topics,
 }
 
 
@@ -156,17 +190,17 @@ def evaluate_heads(tagger: Tagger, recipe: Recipe) -> list[dict[str, Any]]:
     """The scores of an exported bundle on the development splits of its sources, with commands."""
     scores = []
     for source in recipe.sources:
-        if source.corpus not in DEV_SPLITS:
+        split = DEV_SPLITS.get(source.corpus)
+        if split is None:
             continue
-        split, arguments = DEV_SPLITS[source.corpus]
         if source.corpus in ("anercorp", "wojood"):
             sentences = [sentence for _, sentence in sentences_of(source.corpus, "dev")]
             found = score_conll(sentences, tagger)
         else:
-            score = score_claims if source.corpus == "ans" else score_topics
-            found = score(iter(load(source.corpus, "dev")), tagger)
-        command = f"khabar evaluate {arguments}"
-        scores.append({"head": source.head, "split": split, "command": command, **found})
-        shown = {name: value for name, value in scores[-1].items() if name != "per_label"}
+            documents = load(source.corpus.partition("-")[0], "dev")
+            found = SCORERS[split.task](documents, tagger)
+        row = {"head": source.head, "split": split.name, "command": split.command, **found}
+        scores.append(row)
+        shown = {name: value for name, value in row.items() if name != "per_label"}
         log.info("%s", json.dumps(shown, ensure_ascii=False))
     return scores

@@ -110,7 +110,9 @@ class Recipe(Settings):
     windows: Windows = Windows()
     heads: dict[str, HeadSettings]
     sources: tuple[Source, ...]
-    lexicon: tuple[Literal["wikifane", "anercorp", "wojood", "seed"], ...] = ("seed",)
+    lexicon: tuple[
+        Literal["wikifane", "anercorp", "wojood", "seed", "authored", "antnews"], ...
+    ] = ("seed",)
     optimiser: Optimiser = Optimiser()
     seed: int = 13
 

@@ -17,13 +17,20 @@ SENTENCES_PER_GROUP = 25  # ANERcorp has no article boundaries; a few articles s
 
 
 def part_of(group: str) -> Part:
-    """The part of a group, by the first 32 bits of its sha256."""
-    place = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32
+    """The part of a group, by its place in [0, 1)."""
+    place = _place(group)
     if place < DEV_SHARE:
         return "dev"
     return "calibration" if place < DEV_SHARE + CALIBRATION_SHARE else "train"
 
 
-def held_out_part(group: str) -> Part:
-    """The part of a group in a corpus that brings its own dev file: train or calibration."""
-    return "calibration" if part_of(group) == "calibration" else "train"
+def _place(group: str) -> float:
+    """Where a group falls in [0, 1): the first 32 bits of its sha256."""
+    return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def held_out_part(group: str, share: float = CALIBRATION_SHARE) -> Part:
+    """The part of a group in a corpus that brings its own dev file: train or, a `share` of all,
+    calibration.
+    """
+    return "calibration" if 0 <= _place(group) - DEV_SHARE < share else "train"
