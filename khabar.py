@@ -206,6 +206,20 @@ def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")])
 
 
 @app.command()
+def shortcuts(
+    train: Annotated[Path, typer.Argument(help="Annotated documents to train on.")],
+    dev: Annotated[Path, typer.Argument(help="Others to score on.")],
+) -> None:
+    """How far stance can be guessed from a passage's words or from the target alone; as JSON."""
+    with plain_errors():
+        from annotations.convert import Conversion
+        from training.shortcuts import stance_shortcuts
+
+        rows = [list(Conversion().read(path)) for path in (train, dev)]
+        typer.echo(json.dumps(stance_shortcuts(*rows), ensure_ascii=False, indent=1))
+
+
+@app.command()
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; by default loopback.")

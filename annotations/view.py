@@ -15,6 +15,8 @@ from annotations.agreement import paired
 from annotations.labels import LabelSchema, label_schema
 from annotations.schema import Document, Range, Span, crossing_pairs, nested_order
 
+# Space inside a mark would tear the letters of a word apart where a clitic is joined to a name;
+# the type is a block of its own so that digits beside it do not drag it along.
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1.05rem/2.3 "Noto Naskh Arabic", "Amiri", "Noto Sans Arabic", serif; margin: 2rem auto;
@@ -25,9 +27,9 @@ h2, dl, table, .note { font: 0.9rem/1.6 "Noto Sans Arabic", sans-serif; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; }
 mark { background: color-mix(in srgb, var(--c) 14%, transparent); color: inherit;
   border-radius: 3px;
-  border-block-end: 2px solid var(--c); padding: 0.1em 0.15em; }
-mark::after { content: attr(data-type); font: 0.6rem/1 sans-serif; color: var(--c);
-  margin-inline-start: 0.3em; vertical-align: super; }
+  border-block-end: 2px solid var(--c); padding: 0.1em 0; }
+mark::after { content: attr(data-type); display: inline-block; font: 0.6rem/1 sans-serif;
+  color: var(--c); margin-inline-start: 0.3em; vertical-align: super; }
 mark.only { outline: 2px dashed #d00; outline-offset: 2px; }
 u { text-decoration: underline wavy 1.5px; text-underline-offset: 0.35em; }
 u.favor { text-decoration-color: #15803d; } u.against { text-decoration-color: #b91c1c; }

@@ -146,7 +146,9 @@ def test_seed_claims_are_sentences_of_the_seed() -> None:
         asked.setdefault(claim.text, Counter())[claim.label] += 1
     for claim in seed.claims or ():
         best = max(shared_words(claim.text, sentence) for sentence in own)
-        first = next(d for d in load("seed-claims", "train") if (d.claims or ())[0].text == claim.text)
+        first = next(
+            d for d in load("seed-claims", "train") if (d.claims or ())[0].text == claim.text
+        )
         assert shared_words(claim.text, first.text) == best
         assert (first.claims or ())[0].label == claim.label
         assert sum(asked[claim.text].values()) <= 3

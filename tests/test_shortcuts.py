@@ -1,0 +1,46 @@
+"""Shortcuts: a corpus whose labels show in its words or targets is found out."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from annotations.errors import FormatError
+from annotations.schema import Document, Stance
+from training.shortcuts import stance_shortcuts
+
+LABELS = ("favor", "against", "neutral")
+WORDS = {"favor": "أشاد", "against": "أدان", "neutral": "ذكر"}
+
+
+def corpus(count: int, seed: int, leak: str) -> list[Document]:
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        label = rng.choice(LABELS)
+        text = " ".join(rng.choices(["بيت", "نهر", "جبل", "سوق", "طريق", "مدرسة"], k=12))
+        target = rng.choice(["الشركة", "الوزارة", "النادي"])
+        if leak == "words":
+            text += " " + WORDS[label]
+        if leak == "target":
+            target = {"favor": "النادي", "against": "الشركة", "neutral": "الوزارة"}[label]
+        quoted = Stance(target, "against", holder="سالم")
+        found.append(Document(str(i), text, stances=(Stance(target, label), quoted)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("leak", "good", "poor"),
+    [("words", "bag_of_words", "target_only"), ("target", "target_only", "bag_of_words")],
+)
+def test_what_gives_the_label_away_is_found(leak: str, good: str, poor: str) -> None:
+    found = stance_shortcuts(corpus(200, 1, leak), corpus(90, 2, leak))
+    assert found[good]["macro_f1"] > 0.95
+    assert found[poor]["macro_f1"] < 0.5
+    assert found[good]["items"] == 90  # the author's stances alone
+
+
+def test_a_corpus_without_stances_is_refused() -> None:
+    with pytest.raises(FormatError, match="need stances of two labels"):
+        stance_shortcuts([Document("a", "نص")], corpus(3, 1, "none"))
