@@ -16,6 +16,7 @@ import typer
 
 from annotations.cli import annotations_app, plain_errors
 from annotations.errors import MissingExtraError
+from annotations.jsonl import document_to_dict
 
 if TYPE_CHECKING:
     from serving.prediction import Article, Prediction
@@ -94,10 +95,14 @@ def tag(
     readable: Annotated[
         bool, typer.Option("--readable", help="Print for people instead of JSONL.")
     ] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Print documents to annotate, in khabar JSONL.")
+    ] = False,
     bundle: BundleOption = None,
 ) -> None:
     """Tag articles: prints one JSON result a line, in order."""
     from serving.inputs import read_articles
+    from serving.prediction import document_of
 
     with plain_errors():
         tagger = _tagger(bundle)
@@ -107,11 +112,15 @@ def tag(
             (prediction,) = tagger.tag([asked])
             if html is not None:
                 seen.append((asked, prediction))
-            line = (
-                _readable(prediction)
-                if readable
-                else json.dumps(prediction.to_dict(), ensure_ascii=False)
-            )
+            if readable:
+                line = _readable(prediction)
+            else:
+                row = (
+                    document_to_dict(document_of(asked, prediction))
+                    if documents
+                    else prediction.to_dict()
+                )
+                line = json.dumps(row, ensure_ascii=False)
             # an id or the name of a file may hold what is no Unicode; its escape is JSON as well
             typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
         if html is not None:

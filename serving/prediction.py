@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from annotations.schema import Document, Range
+from annotations.schema import Claim, Document, Range, Span, Stance
 from annotations.text import reject_surrogates
 
 MAX_CODE_POINTS = 200_000  # an article that the service takes; the Tagger itself has no limit
@@ -105,6 +105,27 @@ class Prediction:
             "claims": [_attitude_dict("claim", claim) for claim in self.claims],
             "error": self.error,
         }
+
+
+def document_of(article: Article, prediction: Prediction) -> Document:
+    """What was read in an article as a document, to be corrected by a person.
+
+    An article that could not be read is a document without annotation. Evidence comes along;
+    targets are names, which need not stand in the text letter by letter.
+    """
+    name = article.id or "article"
+    if prediction.error is not None:
+        return Document(name, article.text, title=article.title)
+    return Document(
+        name,
+        article.text,
+        title=article.title,
+        entities=tuple(Span(e.start, e.end, e.label) for e in prediction.entities),
+        stances=tuple(Stance(s.about, s.label, evidence=s.evidence) for s in prediction.stances)
+        or None,
+        claims=tuple(Claim(claim.about, claim.label) for claim in prediction.claims) or None,
+        topic=prediction.topics[0].label if prediction.topics else None,
+    )
 
 
 def entity_dict(entity: Entity) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import khabar
+from annotations.jsonl import read_documents
 from annotations.seed import FOLDER, seed_text
 
 ARABIC = "أوصلت القوات العراقية إلى مدينة القائم 😀 وبالبوكمال."
@@ -159,6 +160,21 @@ def test_a_view_is_written_beside_the_answers(smoke_bundle: Path, tmp_path: Path
 def test_a_view_that_cannot_be_written_is_said(smoke_bundle: Path, tmp_path: Path) -> None:
     page = tmp_path / "missing" / "view.html"
     assert f"khabar: {page}" in Done(smoke_bundle, "--html", page, SEED).complaint()
+
+
+def test_answers_can_be_documents_to_correct(smoke_bundle: Path, tmp_path: Path) -> None:
+    lines = [document("a"), document("b", text=" ")]
+    asked = ("--documents", "--target", "القوات", "--claim", "دخلت القوات", "-")
+    done = Done(smoke_bundle, *asked, stdin="\n".join(lines).encode())
+    drafts = write(tmp_path / "drafts.jsonl", done.out)
+    first, second = read_documents(drafts)
+    (answer,) = Done(smoke_bundle, "-", stdin=lines[0].encode()).answers()
+    assert [(s.start, s.end) for s in first.entities or ()] == [
+        (e["start"], e["end"]) for e in answer["entities"]
+    ]
+    assert [stance.target for stance in first.stances or ()] == ["القوات"]
+    assert len(first.claims or ()) == 1 and first.topic is not None
+    assert (second.id, second.entities, second.topic) == ("b", None, None)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from annotations.conll import Sentence, sentence_document
 from annotations.errors import FormatError
+from annotations.jsonl import write_documents
 from annotations.schema import Document, Span
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
+from serving.bundle import sha256
 from training import corpora
 from training.corpora import (
     conll_documents,
+    data_entry,
     join_documents,
     load,
     sentences_of,
@@ -166,6 +169,22 @@ def test_seed_stances_are_the_authors_and_asked_of_the_text_of_their_scope() -> 
         assert document.text in texts
         assert (stance.target, stance.label) in gold
         assert (stance.scope, stance.start, stance.evidence) == (None, None, None)
+
+
+def test_a_file_of_ones_own_is_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    own = [Document(f"d{i}", "قال سالم", entities=(), topic="health") for i in range(200)]
+    write_documents(path, [*own, seed_document()])
+    parts = {part: load(str(path), part) for part in ("train", "calibration", "dev")}
+    assert parts["dev"] == [] and 0 < len(parts["calibration"]) < 40
+    assert Counter(d.id for p in parts.values() for d in p) == Counter(d.id for d in own) + Counter(
+        ["seed-1"]
+    )
+    assert load(f"{path}#stances", "train") == load("seed-stances", "train")
+    assert len(load(f"{path}#topics", "train")) == len(parts["train"])
+    assert data_entry(f"{path}#topics")["files"] == {"mine.jsonl": sha256(path)}
+    with pytest.raises(FormatError, match=r"none\.jsonl: no such file; a recipe's paths"):
+        load("none.jsonl#claims", "train")
 
 
 def names(documents: list[Document]) -> list[tuple[str, str]]:

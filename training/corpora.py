@@ -23,7 +23,7 @@ from annotations.conll import (
 )
 from annotations.corpora import read_ans_pairs, read_topics
 from annotations.errors import FormatError
-from annotations.jsonl import write_documents
+from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Claim, Document, Span
 from annotations.text import normalize, shared_words
 from serving.bundle import sha256
@@ -202,6 +202,26 @@ def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
     ]
 
 
+def _own_documents(path: Path, part: Part) -> list[Document]:
+    """The documents of a user's own file; it has no dev part, `khabar evaluate` scores any file."""
+    if part == "dev":
+        return []
+    if not path.is_file():
+        raise FormatError(f"{path}: no such file; a recipe's paths begin where khabar is started")
+    return [d for d in read_documents(path) if held_out_part(d.id) == part]
+
+
+def data_entry(corpus: str) -> dict[str, Any]:
+    """What a bundle says of a corpus: name, title, license and the sha256 of its files."""
+    path = Path(corpus.partition("#")[0])
+    if path.suffix == ".jsonl":
+        title, terms = "documents of this recipe's author", "not stated"
+        files = {path.name: sha256(path)}
+        return {"name": path.name, "title": title, "license": terms, "files": files}
+    name = corpus.partition("-")[0]
+    return {"name": name, **catalogue()[name]}
+
+
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
     "stances": stance_views,
@@ -222,6 +242,9 @@ def load(
         return unrelated_claims(part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
+    path, _, view = corpus.partition("#")
+    if path.endswith(".jsonl") and view in VIEWS:
+        return VIEWS[view](_own_documents(Path(path), part))
     name, _, view = corpus.partition("-")
     if name in get_args(Gold) and view in VIEWS:
         ant = _corpus_file("antnews", "topic_ant/train.jsonl.gz") if name == "antnews" else None
@@ -229,7 +252,7 @@ def load(
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, khaleej, "
-        f"ant, {views}"
+        f"ant, {views}, or a khabar JSONL file (FILE.jsonl[#stances|#claims|#topics])"
     )
 
 

@@ -27,7 +27,7 @@ from serving.bundle import (
 from serving.tagger import Tagger
 from training.calibration import calibrate_head
 from training.card import model_card
-from training.corpora import catalogue, load, sentences_of
+from training.corpora import data_entry, load, sentences_of
 from training.encoders import encoder_folder
 from training.evaluation import (
     Task,
@@ -111,8 +111,7 @@ def finish(partial: Path, target: Path, manifest: Manifest) -> Path:
 def _manifest(
     recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], folder: Path
 ) -> Manifest:
-    corpora = dict.fromkeys(_catalogue_name(source.corpus) for source in recipe.sources)
-    names = dict.fromkeys([*corpora, *recipe.lexicon])
+    used = [data_entry(name) for name in (*(s.corpus for s in recipe.sources), *recipe.lexicon)]
     return Manifest(
         format=FORMAT,
         name=recipe.name,
@@ -125,16 +124,9 @@ def _manifest(
         normalization=recipe.normalization.model_dump(),
         files={name: sha256(folder / name) for name in (MODEL, TOKENIZER, LEXICON)},
         training={},
-        data=[{"name": name, **catalogue()[name]} for name in names],
+        data=list({entry["name"]: entry for entry in used}.values()),
         scores=[],
     )
-
-
-def _catalogue_name(corpus: str) -> str:
-    """The entry of a corpus in `configs/data.yaml`; ans-unrelated and seed-claims are made of
-    others.
-    """
-    return corpus.split("-")[0]
 
 
 def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, ...]:

@@ -1,0 +1,28 @@
+"""Passages of the ANT corpus annotated in the project's own standard; CARD.md says how.
+
+The texts stay in the corpus and are joined where it is. `dev.jsonl` is gold that two annotators
+made apart and a third reading adjudicated; `second.jsonl` holds the second annotator's work on it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Literal
+
+from annotations.schema import Document
+from annotations.standoff import read_standoff
+
+FOLDER = Path(__file__).parent
+
+
+def ant_passages(part: Literal["train", "dev", "second"], corpus: Path) -> list[Document]:
+    """The annotated passages of a part with their texts from `corpus`, ANT's train.jsonl.gz."""
+
+    def texts(ids: set[str]) -> dict[str, str]:
+        with gzip.open(corpus, "rt", encoding="utf-8") as lines:
+            rows = (json.loads(line) for line in lines)
+            return {row["id"]: row["text"] for row in rows if row["id"] in ids}
+
+    return list(read_standoff(FOLDER / f"{part}.jsonl", texts))
