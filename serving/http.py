@@ -7,12 +7,14 @@ Here are the schema of a request, its limits and the table of statuses; the rout
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import anyio
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,6 +33,8 @@ from serving.prediction import MAX_ARTICLES, Article, Prediction
 
 MAX_ASKED = 16  # targets of an article, and claims
 MAX_PHRASE_CODE_POINTS = 500  # a target or a claim
+DISCARDED_BYTES = 64 * 1024 * 1024  # of a body that is too large, before its sender is cut off
+DISCARD_S = 5.0
 STATUS = {
     "invalid_json": 400,
     "disconnected": 400,
@@ -138,21 +142,46 @@ def check_media_type(header: str | None) -> None:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The body of a request, counted as it comes; what goes beyond the limit is not waited for."""
-    message = f"the body is larger than {max_bytes} bytes; send fewer articles"
-    too_large = RequestError("body_too_large", message)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
-        raise too_large
+    """The body of a request, counted as it comes.
+
+    What goes beyond the limit is thrown away, up to a bound: a client that is still sending when
+    the connection closes would see a reset and not the refusal.
+    """
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            if len(body) + len(chunk) > max_bytes:
-                raise too_large
-            body += chunk
+        too_large = _announced(request) > max_bytes
+        chunks = request.stream()
+        if not too_large:
+            async for chunk in chunks:
+                body += chunk
+                if too_large := len(body) > max_bytes:
+                    break
+        if too_large:
+            await _discard(chunks)
     except ClientDisconnect:
         raise RequestError("disconnected", "the body did not arrive whole") from None
+    if too_large:
+        message = f"the body is larger than {max_bytes} bytes; send fewer articles"
+        raise RequestError("body_too_large", message)
     return bytes(body)
+
+
+def _announced(request: Request) -> float:
+    """The bytes a request announces; 0 where it announces none."""
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal():
+        return 0
+    return math.inf if len(announced) > 20 else int(announced)
+
+
+async def _discard(chunks: AsyncIterator[bytes]) -> None:
+    """Read and forget what a client is still sending, within bounds of size and time."""
+    left = DISCARDED_BYTES
+    with anyio.move_on_after(DISCARD_S):
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                break
 
 
 def _refuse_constant(name: str) -> None:
@@ -244,7 +273,7 @@ def error_response(error: RequestError, request_id: str) -> Response:
     if error.code == "overloaded":
         response.headers["Retry-After"] = "1"
     if error.code == "body_too_large":
-        response.headers["Connection"] = "close"  # the rest of the body is not read
+        response.headers["Connection"] = "close"  # the rest of the body may not have been read
     return response
 
 

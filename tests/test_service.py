@@ -12,16 +12,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import prometheus_client
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from annotations.errors import ConfigError
 from serving import service
 from serving.bundle import BundleError
-from serving.http import STATUS
+from serving.http import STATUS, RequestError, read_body
 from serving.prediction import (
     MAX_BODY_BYTES,
     MAX_CODE_POINTS,
@@ -193,10 +195,31 @@ def test_refusals_quote_and_log_nothing(
     assert "Traceback" not in caplog.text
 
 
-def test_a_chunked_body_is_read_no_further_than_the_limit(client: TestClient) -> None:
+def test_a_chunked_body_is_counted_as_it_comes(client: TestClient) -> None:
     answer = client.post("/v1/tag", content=(b"x" * 65536 for _ in range(65)), headers=JSON)
     assert answer.status_code == 413
     assert answer.headers["connection"] == "close"
+
+
+def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.http.DISCARDED_BYTES", 1 << 20)
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(10_000):
+            sent += 65536
+            yield b"x" * 65536
+
+    scope = {"type": "http", "method": "POST", "headers": []}
+    source = chunks()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": next(source), "more_body": True}
+
+    with pytest.raises(RequestError, match="larger than 4194304 bytes"):
+        anyio.run(read_body, Request(scope, receive), MAX_BODY_BYTES)
+    assert sent < MAX_BODY_BYTES + (2 << 20)
 
 
 def test_a_body_of_exactly_the_limit_is_read(client: TestClient) -> None:
