@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import khabar
+from annotations.markup import parse_markup
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +24,13 @@ def test_the_python_example_runs_and_prints_the_entities(
     assert "القائم" in capsys.readouterr().out
 
 
+def test_the_markup_example_is_read() -> None:
+    (example,) = re.findall(r"```\n(@ id: .*?)```", README, re.DOTALL)
+    (document,) = parse_markup(example.split("\n"), "README.md")
+    assert [span.label for span in document.entities or ()] == ["OCC", "GPE"]
+    assert document.stances and document.stances[0].evidence
+
+
 def test_the_curl_example_sends_a_request_that_the_service_takes() -> None:
     from serving.http import parse_request
 
@@ -32,15 +40,15 @@ def test_the_curl_example_sends_a_request_that_the_service_takes() -> None:
 
 
 def test_every_khabar_command_of_the_readme_exists() -> None:
-    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
     commands = [line.split("  ")[0] for line in lines if line.startswith("khabar ")]
     commands += re.findall(r"`(khabar [a-z].*?)`", README)
     groups = {group.name for group in khabar.app.registered_groups}
     asked = {
         tuple(command.split()[1 : 3 if command.split()[1] in groups else 2]) for command in commands
     }
-    assert len(asked) > 5
+    assert len(asked) > 10
     for words in asked:
         assert CliRunner().invoke(khabar.app, [*words, "--help"]).exit_code == 0, words
 

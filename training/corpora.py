@@ -14,6 +14,7 @@ from typing import Any, cast, get_args
 import yaml
 
 import configs
+from annotations.ant import ant_passages
 from annotations.conll import (
     Sentence,
     parse_sentences,
@@ -258,7 +259,8 @@ def load(
 
 def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
     """Write the committed splits that are no files of their own: ANERcorp's parts as
-    `anercorp-PART.conll`, ANT's annotated passages with their texts as `antnews-PART.jsonl`.
+    `anercorp-PART.conll`, ANT's annotated passages with their texts as `antnews-PART.jsonl` and,
+    for their agreement, as two annotators had them.
 
     Gives each path and how many sentences or documents it holds.
     """
@@ -271,3 +273,7 @@ def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
         )
         path = folder / f"antnews-{part}.jsonl"
         yield path, write_documents(path, load("antnews", part))
+    for who in ("first", "second"):
+        path = folder / f"antnews-{who}.jsonl"
+        corpus = _corpus_file("antnews", "topic_ant/train.jsonl.gz")
+        yield path, write_documents(path, ant_passages(who, corpus))

@@ -1,7 +1,7 @@
 """Passages of the ANT corpus annotated in the project's own standard; CARD.md says how.
 
-The texts stay in the corpus and are joined where it is. `dev.jsonl` is gold that two annotators
-made apart and a third reading adjudicated; `second.jsonl` holds the second annotator's work on it.
+The texts stay in the corpus and are joined where it is. `first.jsonl` and `second.jsonl` are two
+annotations of the same passages, made apart; `dev.jsonl` is what a third reading made of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from annotations.standoff import read_standoff
 FOLDER = Path(__file__).parent
 
 
-def ant_passages(part: Literal["train", "dev", "second"], corpus: Path) -> list[Document]:
+def ant_passages(part: Literal["train", "dev", "first", "second"], corpus: Path) -> list[Document]:
     """The annotated passages of a part with their texts from `corpus`, ANT's train.jsonl.gz."""
 
     def texts(ids: set[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """News written for this project and annotated in its own standard; CARD.md says how.
 
-`dev.jsonl` is gold that two annotators made apart and a third reading adjudicated; `second.jsonl`
-holds the second annotator's work on it. `train.jsonl` was annotated once.
+`first.jsonl` and `second.jsonl` are two annotations of the same passages, made apart; a third
+reading adjudicated them. All of `dev.jsonl` and a part of `train.jsonl` are such gold.
 """
 
 from functools import cache
@@ -15,6 +15,6 @@ FOLDER = Path(__file__).parent
 
 
 @cache
-def authored_documents(part: Literal["train", "dev", "second"]) -> tuple[Document, ...]:
+def authored_documents(part: Literal["train", "dev", "first", "second"]) -> tuple[Document, ...]:
     """The documents of a part, in order."""
     return tuple(read_documents(FOLDER / f"{part}.jsonl"))
