@@ -2,11 +2,12 @@
 PYTHON ?= python3.11
 PIP = -m pip --disable-pip-version-check -q install -c constraints.txt
 
-.PHONY: help serve tag test lint clean
+.PHONY: help serve tag test soak lint clean
 help:
 	@echo "make serve   start the service on http://127.0.0.1:3000"
 	@echo "make tag     tag the seed article in the terminal"
 	@echo "make test    run every test"
+	@echo "make soak    the tests of full size, minutes long"
 	@echo "make lint    ruff and mypy"
 
 .venv/.done: pyproject.toml constraints.txt
@@ -27,6 +28,9 @@ tag: .venv/.done
 
 test: .venv-dev/.done
 	.venv-dev/bin/python -m pytest
+
+soak: .venv-dev/.done
+	.venv-dev/bin/python -m pytest -m soak -s
 
 lint: .venv-dev/.done
 	.venv-dev/bin/ruff format --check .

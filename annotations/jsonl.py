@@ -14,9 +14,9 @@ from annotations.schema import Claim, Document, Range, Span, Stance
 
 _FIELDS = {
     "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances",
-    "claims", "topic",
+    "claims", "topic", "form",
 }  # fmt: skip
-_OPTIONAL_STRINGS = ("title", "source", "date", "license", "label_set", "topic")
+_OPTIONAL_STRINGS = ("title", "source", "date", "license", "label_set", "topic", "form")
 
 
 def _offset(value: Any) -> int:
@@ -95,6 +95,7 @@ def document_from_dict(row: dict[str, Any]) -> Document:
         stances=_optional_tuple(row.get("stances"), stance_from_dict),
         claims=_optional_tuple(row.get("claims"), _claim),
         topic=row.get("topic"),
+        form=row.get("form"),
     )
 
 
@@ -133,6 +134,7 @@ def document_to_dict(document: Document) -> dict[str, Any]:
         ),
         "claims": _optional_list(document.claims, ("text", "label")),
         "topic": document.topic,
+        **({} if document.form is None else {"form": document.form}),
     }
 
 

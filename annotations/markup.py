@@ -31,7 +31,7 @@ _SIGN = re.compile(r"\\(.)", re.DOTALL)
 _BAR = " | "  # a bar inside a value is written \|
 _NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)#(\d+)$")
 _LINE_ENDS = {"n": "\n", "r": "\r"}
-_STRINGS = ("title", "source", "date", "license", "label_set", "topic")
+_STRINGS = ("title", "source", "date", "license", "label_set", "topic", "form")
 _HOLDER, _SCOPE, _NO_EVIDENCE = "holder: ", "scope: ", "-"
 _NONE = "none"  # `@ entities: none` nobody looked for them; `@ claims: none` there are none
 

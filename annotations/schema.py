@@ -89,6 +89,7 @@ class Document:
     stances: tuple[Stance, ...] | None = None
     claims: tuple[Claim, ...] | None = None
     topic: str | None = None
+    form: str | None = None
 
     def surface(self, span: Span) -> str:
         """The text of a span."""

@@ -4,6 +4,7 @@ to do.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from annotations.labels import LabelSchema, label_schema
@@ -78,6 +79,22 @@ def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]
         yield f"topic: unknown label {document.topic!r}; use {', '.join(schema.topics)}"
 
 
+def _form_problems(document: Document) -> Iterator[str]:
+    if document.form is None:
+        return
+    if document.form != "NFC":
+        yield f"form: unknown Unicode form {document.form!r}; use NFC or null"
+        return
+    composed = unicodedata.normalize("NFC", document.text)
+    if composed != document.text:
+        pairs = enumerate(zip(document.text, composed, strict=False))
+        place = next((i for i, (a, b) in pairs if a != b), len(composed))
+        yield (
+            f"text: claims to be NFC and is not at code point {place}; annotate the text in NFC, "
+            "or drop form"
+        )
+
+
 def problems(documents: Iterable[Document]) -> Iterator[str]:
     """What is wrong with gold documents, one line a breach: `document id: place: found; what to
     do`.
@@ -88,5 +105,9 @@ def problems(documents: Iterable[Document]) -> Iterator[str]:
         if document.id in seen:
             yield f"{document.id}: duplicate id; ids are unique within a file"
         seen.add(document.id)
-        for problem in (*_entity_problems(document, schema), *_attitude_problems(document, schema)):
+        for problem in (
+            *_form_problems(document),
+            *_entity_problems(document, schema),
+            *_attitude_problems(document, schema),
+        ):
             yield f"{document.id}: {problem}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import strategies as st
 
 from annotations.schema import Claim, Document, Range, Span, Stance, nested_order
@@ -42,6 +44,7 @@ def documents(draw: st.DrawFn, visible: bool = False) -> Document:
         stances=draw(st.sampled_from([None, tuple(stances)])),
         claims=draw(st.none() | st.tuples(st.builds(Claim, SIGNS, SIGNS))),
         topic=draw(st.none() | st.sampled_from(TOPICS)),
+        form=draw(st.sampled_from([None, None, "NFC"])),
     )
 
 
@@ -53,3 +56,39 @@ def _ranges(draw: st.DrawFn, text: str, visible: bool) -> list[Range]:
         if not visible or not {text[start], text[end - 1]} & {"\n", "\r"}:
             found.append((start, end))
     return found
+
+
+def random_document(rng: random.Random, number: int) -> Document:
+    """A document like those above without hypothesis, for tests of many: spans nest, none begins or
+    ends on a line end.
+    """
+    text = "".join(rng.choices(LETTERS, k=rng.randint(1, 120)))
+    spans: list[Span] = []
+    for _ in range(rng.randint(0, 6)):
+        start = rng.randrange(len(text))
+        end = rng.randint(start + 1, min(len(text), start + 40))
+        inside = all(
+            end <= s.start or s.end <= start or (s.start <= start and end <= s.end) for s in spans
+        )
+        if inside and not {text[start], text[end - 1]} & {"\n", "\r"}:
+            spans.append(Span(start, end, rng.choice(["GPE", "ORG", "PERS"])))
+    stances = tuple(
+        Stance(
+            text[s.start : s.end],
+            rng.choice(["favor", "against", "neutral"]),
+            s.start,
+            s.end,
+            holder=rng.choice([None, "سالم"]),
+            evidence=rng.choice([None, (), ((s.start, s.end),)]),
+        )
+        for s in spans
+        if text[s.start : s.end].strip()
+    )
+    return Document(
+        f"d{number}",
+        text,
+        entities=rng.choice([None, nested_order(tuple(spans))]),
+        stances=rng.choice([None, stances]),
+        claims=rng.choice([None, (), (Claim("وصلت 😀", "agree"),)]),
+        topic=rng.choice([None, *TOPICS]),
+    )

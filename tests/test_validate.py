@@ -173,3 +173,19 @@ def test_all_breaches_of_all_documents_are_told_in_order_and_none_quotes_the_art
         "b: topic: unknown label 'war'",
     ]
     assert not [problem for problem in told if "القائم" in problem or "القوات" in problem]
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "words"),
+    [
+        ("قال أ", "NFC", []),
+        ("قال ا\u0654", "NFC", ["d: text: claims to be NFC and is not at code point 4;"]),
+        ("قال ا\u0654", None, []),
+        ("قال", "NFKD", ["d: form: unknown Unicode form 'NFKD'; use NFC"]),
+    ],
+)
+def test_a_text_that_claims_a_form_must_be_in_it(
+    text: str, form: str | None, words: list[str]
+) -> None:
+    found = list(problems([Document("d", text, form=form)]))
+    assert [problem[: len(word)] for problem, word in zip(found, words, strict=True)] == words
