@@ -14,7 +14,9 @@ from typing import Annotated, get_args
 import typer
 
 from annotations.agreement import agreement_report
+from annotations.catalogue import corpus_named
 from annotations.convert import Conversion, Format
+from annotations.corpora import read_corpus
 from annotations.counts import counts
 from annotations.errors import FormatError, KhabarError
 from annotations.labelstudio_project import project_xml
@@ -144,6 +146,24 @@ def show(
             )
         html.write_text(page, encoding="utf-8")
     typer.echo(str(html))
+
+
+@annotations_app.command()
+def corpus(
+    name: Annotated[str, typer.Argument(help="A corpus of configs/data.")],
+    target: Annotated[Path, typer.Argument(help="The file to write, in any format.")],
+    part: Annotated[str, typer.Option(help="train, dev …")] = "train",
+    mapped: Annotated[
+        bool, typer.Option("--mapped", help="In khabar's labels instead of the corpus's own.")
+    ] = False,
+) -> None:
+    """A public corpus under KHABAR_DATA as documents; says what was left out, and its terms."""
+    with plain_errors():
+        conversion = Conversion()
+        documents = read_corpus(name, part, conversion.notes, mapped)
+        count = conversion.write(target, progress(documents))
+        _say(conversion.notes)
+        typer.echo(f"{target}: {count} written; {name}: {corpus_named(name).license}")
 
 
 @annotations_app.command()

@@ -1,6 +1,4 @@
-"""Readers of the public corpora that are no CoNLL: pairs of sentences, tweets with a target, texts
-with a topic.
-"""
+"""Readers of the public corpora: every one ends in documents, whatever its files look like."""
 
 from __future__ import annotations
 
@@ -8,23 +6,20 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+from annotations.catalogue import Corpus, catalogue, corpus_file, corpus_named
+from annotations.conll import parse_sentences, read_sentences, sentence_document, word_spans
+from annotations.copies import without_copies
 from annotations.errors import DocumentError, FormatError, not_utf8
-from annotations.schema import Claim, Document, Stance
+from annotations.labels import label_schema
+from annotations.schema import Claim, Document, Range, Span, Stance
 
-# Names of topics in the corpora, as khabar calls them; labels that are missing here have no
-# counterpart.
-KHALEEJ_TOPICS = {
-    "finance": "economy", "medical": "health", "tech": "technology",
-    "politics": "politics", "sports": "sports", "culture": "culture", "religion": "religion",
-}  # fmt: skip
-ANT_TOPICS = {
-    "sport": "sports", "economy": "economy", "culture": "culture", "technology": "technology",
-    "politic": "politics", "internationalNews": "politics",
-}  # fmt: skip
-_TOPICS = {**KHALEEJ_TOPICS, **ANT_TOPICS, "health": "health"}
 # Mawqif names its targets in English; the model reads Arabic.
 MAWQIF_TARGETS = {
     "women empowerment": "تمكين المرأة",
@@ -34,9 +29,11 @@ MAWQIF_TARGETS = {
 _STANCES = {"favor": "favor", "against": "against", "none": "neutral", "neutral": "neutral"}
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: Path, columns: tuple[str, ...], **dialect: Any
+) -> Iterator[tuple[int, dict[str, str]]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
+        reader = csv.DictReader(lines, **dialect)
         try:
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
@@ -85,6 +82,109 @@ def read_mawqif(path: Path) -> Iterator[Document]:
         yield Document(f"{path.stem}-{number}", row["text"], stances=(stance,))
 
 
+def read_austr(path: Path) -> Iterator[Document]:
+    """AuSTR pairs: what an authority's tweet says of a rumour; the id begins with the rumour's."""
+    columns = ("rumor_id", "evidence_id", "rumor_text", "evidence_text", "stance")
+    for number, row in _rows(path, columns, delimiter="\t", quoting=csv.QUOTE_NONE):
+        label = row["stance"].strip().lower()
+        if label not in ("agree", "disagree", "other"):
+            raise FormatError(
+                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree or other"
+            )
+        name = f"{row['rumor_id']}-{row['evidence_id']}"
+        yield Document(name, row["evidence_text"], claims=(Claim(row["rumor_text"], label),))
+
+
+def read_arabicfc(path: Path) -> Iterator[Document]:
+    """ArabicFC pairs: what an article says of a claim; the id begins with the claim's."""
+    for number, row in _rows(path, ("claimID", "claim", "articleText", "stance"), delimiter="\t"):
+        label = row["stance"].strip().lower()
+        if label not in ("agree", "disagree", "discuss", "unrelated"):
+            raise FormatError(
+                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree, discuss or "
+                "unrelated"
+            )
+        name = f"{row['claimID']}-{number}"
+        yield Document(name, row["articleText"], claims=(Claim(row["claim"], label),))
+
+
+def read_fane(path: Path, label_set: str) -> Iterator[Document]:
+    """WikiFANE or NewsFANE sentences, whose clitics are words of their own, written as text."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for number, sentence in enumerate(parse_sentences(lines, str(path)), 1):
+            text, places = joined_clitics(sentence.words)
+            spans = tuple(
+                Span(places[s.start][0], places[s.end - 1][1], s.label)
+                for s in word_spans(sentence)
+            )
+            yield Document(f"{label_set}-{number}", text, entities=spans, label_set=label_set)
+
+
+_PROCLITICS = frozenset("وفبلك")
+_ENCLITICS = frozenset({"ه", "ها", "هم", "هما", "هن", "كم", "نا", "ي", "ني"})
+
+
+def joined_clitics(words: Sequence[str]) -> tuple[str, list[Range]]:
+    """Words as text, one-letter proclitics written on to the next word and pronouns on to the one
+    before; gives the place of each word too.
+
+    Of ل before ال the alef goes (ل + السودان is للسودان), so that the word's place is a letter
+    shorter than the word.
+    """
+    text, places, attach = "", [], True
+    for i, word in enumerate(words):
+        joins = word in _ENCLITICS and i > 0 and words[i - 1].isalpha()
+        if not (attach or joins):
+            text += " "
+        if attach and i > 0 and words[i - 1] == "ل" and word.startswith("ال") and len(word) > 3:
+            word = word[1:]
+        places.append((len(text), len(text) + len(word)))
+        text += word
+        attach = word in _PROCLITICS and i + 1 < len(words) and words[i + 1][:1].isalpha()
+    return text, places
+
+
+def read_corpus(name: str, part: str, notes: Counter[str], mapped: bool = False) -> list[Document]:
+    """The documents of a part of a corpus under KHABAR_DATA, in its own labels, or in khabar's.
+
+    `notes` counts what was left out: near copies, and entities whose label has no counterpart.
+    """
+    corpus = corpus_named(name)
+    if part not in corpus.parts:
+        parts = ", ".join(corpus.parts) or "none: it is the project's own"
+        raise FormatError(f"{name}: no part {part!r} to read; its parts are {parts}")
+    documents = list(_documents(name, corpus, corpus_file(name, corpus.parts[part]), notes))
+    return [_mapped(d, corpus, notes) for d in documents] if mapped else documents
+
+
+def _documents(name: str, corpus: Corpus, path: Path, notes: Counter[str]) -> Iterator[Document]:
+    if corpus.reader == "conll":
+        for number, sentence in enumerate(read_sentences(path), 1):
+            yield sentence_document(sentence, f"{name}-{number}", name)
+    elif corpus.reader == "fane":
+        yield from read_fane(path, name)
+    elif corpus.reader == "mawqif":
+        yield from without_copies(read_mawqif(path), notes)
+    else:
+        pairs = {"ans": read_ans_pairs, "austr": read_austr, "arabicfc": read_arabicfc}
+        yield from pairs.get(corpus.reader, read_topics)(path)
+
+
+def _mapped(document: Document, corpus: Corpus, notes: Counter[str]) -> Document:
+    """A document in khabar's labels; nested spans that come to the same label and place are one."""
+    if document.entities is None or corpus.target is None:
+        return document
+    spans: dict[Span, None] = {}
+    for span in document.entities:
+        label = corpus.labels.get(span.label, None if corpus.labels else span.label)
+        if label is None:
+            notes[f"{span.label} left out: it has no counterpart"] += 1
+        else:
+            spans[Span(span.start, span.end, label)] = None
+    return replace(document, entities=tuple(spans), label_set=corpus.target)
+
+
 def read_topics(path: Path) -> Iterator[Document]:
     """Topic JSONL, plain or gzip: `text` and `label` (Khaleej's or ANT's names) or `topic`
     (khabar's).
@@ -103,6 +203,17 @@ def read_topics(path: Path) -> Iterator[Document]:
         raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
 
 
+@cache
+def _topics() -> dict[str, str | None]:
+    """Topics by the names that khabar and the corpora give them; None: no counterpart."""
+    names: dict[str, str | None] = {}
+    for corpus in catalogue().values():
+        if corpus.reader == "topics":
+            names.update(corpus.labels)
+    names.update((topic, topic) for topic in label_schema().topics)
+    return names
+
+
 def _topic_document(line: str, where: str, identifier: str) -> Document:
     try:
         row = json.loads(line)
@@ -118,5 +229,5 @@ def _topic_document(line: str, where: str, identifier: str) -> Document:
         row["text"],
         title=row.get("title"),
         source=row.get("source"),
-        topic=None if label is None else _TOPICS.get(label),
+        topic=None if label is None else _topics().get(label),
     )

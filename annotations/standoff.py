@@ -52,7 +52,7 @@ def with_text(row: dict[str, Any], text: str, where: str) -> Document:
     if digest(text) != row["passage"]["sha256"]:
         raise FormatError(
             f"{where}: the passage of {row['passage']['corpus_id']} has another text in this "
-            "corpus; get the version that configs/data.yaml names"
+            "corpus; get the version that configs/data names"
         )
     entities = row["entities"]
     for entity in entities or ():
@@ -79,7 +79,7 @@ def read_standoff(path: Path, texts: Callable[[set[str]], dict[str, str]]) -> It
         if passage["corpus_id"] not in found:
             raise FormatError(
                 f"{path}:{number}: {passage['corpus_id']} is not in this corpus; get the version "
-                "that configs/data.yaml names"
+                "that configs/data names"
             )
         text = found[passage["corpus_id"]][passage["start"] : passage["end"]]
         yield with_text(row, text, f"{path}:{number}")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from annotations.catalogue import sha256
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
 from annotations.text import Normalization
@@ -176,12 +176,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     already.
     """
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 import configs
 import training.export
+from annotations.catalogue import catalogue
 from annotations.clitics import NameLexicon
 from annotations.seed import seed_text
 from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head, sha256
 from serving.runtime import OnnxBackend
 from serving.tagger import Tagger
 from training.card import model_card
-from training.corpora import catalogue
+from training.corpora import data_entry
 from training.encoders import load_encoder
 from training.export import ExportError
 from training.model import MultiHeadModel
@@ -178,7 +179,7 @@ def test_the_model_card_states_terms_scores_and_data(smoke_bundle: Path) -> None
     flat = " ".join(card.split())
     assert "The code is Apache-2.0. **The weights are for research use" in flat
     assert "rights in the training data are not cleared" in flat
-    assert catalogue()["seed"]["license"] in card
+    assert catalogue()["seed"].license in card
     assert "annotated twice, independently, by language models" in flat
     assert "not human gold" in flat
     for section in ("Terms", "Scores", "Heads", "Training data", "Recipe"):
@@ -198,15 +199,15 @@ def test_the_card_of_a_shipped_recipe_states_the_terms_of_each_corpus(
     score |= {"per_label": {"agree": {"precision": 0.5, "recall": 0.6, "f1": 0.55, "support": 9}}}
     manifest = Bundle.load(smoke_bundle).manifest.model_copy(
         update={
-            "data": [{"name": corpus, **catalogue()[corpus]} for corpus in corpora],
+            "data": [data_entry(corpus) for corpus in corpora],
             "scores": [score],
         }
     )
     card = model_card(manifest)
     for corpus in corpora:
-        assert catalogue()[corpus]["license"] in card, corpus
-        assert catalogue()[corpus]["title"] in card, corpus
-        for value in catalogue()[corpus]["files"].values():
+        assert catalogue()[corpus].license in card, corpus
+        assert catalogue()[corpus].title in card, corpus
+        for value in catalogue()[corpus].files.values():
             assert value[:16] in card
     row = "| claim | ANS dev | 755 | accuracy 0.723, macro F1 0.568 | 0.510 to 0.620 | - |"
     assert row in card

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import yaml
 
 import configs
+from annotations.catalogue import catalogue
 from annotations.errors import ConfigError
 from annotations.labels import label_schema
 from serving.bundle import sha256
-from training.corpora import catalogue
 from training.recipe import DEV_SPLITS
 from training.settings import HeadSettings, Recipe, load_recipe
 from training.trainer import recipe_heads
@@ -138,23 +137,25 @@ def test_head_settings_are_frozen() -> None:
 
 
 def test_catalogue_entries_are_complete() -> None:
-    raw = yaml.safe_load((configs.folder() / "data.yaml").read_text(encoding="utf-8"))
-    assert raw == catalogue()
     lexicon = get_args(get_args(Recipe.model_fields["lexicon"].annotation)[0])
-    assert {name.partition("-")[0] for name in DEV_SPLITS} | set(lexicon) == set(raw)
-    for name, entry in raw.items():
-        assert set(entry) == {"title", "license", "files"}, name
-        assert len(entry["title"]) > 10 and len(entry["license"]) > 10
-        assert (name in ("seed", "authored")) == (not entry["files"])
-        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in entry["files"].values())
+    assert {name.partition("-")[0] for name in DEV_SPLITS} | set(lexicon) <= set(catalogue())
+    for name, corpus in catalogue().items():
+        assert (name in ("seed", "authored")) == (not corpus.files)
+        for words in (corpus.title, corpus.license, corpus.citation, corpus.source):
+            assert len(words) > 10, name
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in corpus.files.values())
+        assert corpus.reader == "own" or corpus.traps
 
 
-def test_no_withheld_or_private_file_is_in_the_catalogue() -> None:
-    files = [name for entry in catalogue().values() for name in entry["files"]]
-    assert not [name for name in files if "test" in name or "mawqif" in name or "austr" in name]
+def test_no_withheld_file_is_in_the_catalogue_and_no_private_one_in_a_recipe() -> None:
+    files = [name for corpus in catalogue().values() for name in corpus.files]
+    assert not [name for name in files if "test" in name]
+    for path in RECIPES:
+        used = {source.corpus.partition("-")[0] for source in load_recipe(path).sources}
+        assert not used & {"mawqif", "austr", "arabicfc", "newsfane"}
 
 
 def test_the_corpora_on_disk_are_those_of_the_catalogue(data_folder: Path) -> None:
     for entry in catalogue().values():
-        for name, expected in entry["files"].items():
+        for name, expected in entry.files.items():
             assert sha256(data_folder / name) == expected, name

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations.catalogue import corpus_file
 from annotations.conll import Sentence, sentence_document
 from annotations.errors import FormatError
 from annotations.jsonl import write_documents
@@ -17,7 +18,6 @@ from annotations.schema import Document, Span
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
 from serving.bundle import sha256
-from training import corpora
 from training.corpora import (
     conll_documents,
     data_entry,
@@ -37,9 +37,9 @@ MARKS_BEFORE, MARKS_AFTER = "([", ")],.،:؟%"
 def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty KHABAR_DATA; files that were found elsewhere before are forgotten, and these too."""
     monkeypatch.setenv("KHABAR_DATA", str(tmp_path))
-    corpora._corpus_file.cache_clear()
+    corpus_file.cache_clear()
     yield tmp_path
-    corpora._corpus_file.cache_clear()
+    corpus_file.cache_clear()
 
 
 @st.composite
@@ -103,7 +103,7 @@ def test_real_text_has_its_marks_attached(words: str, text: str) -> None:
 
 @pytest.mark.parametrize("corpus", ["anercorp", "wojood", "ans", "khaleej", "ant"])
 def test_a_missing_file_is_named_with_its_corpus(own_data: Path, corpus: str) -> None:
-    with pytest.raises(FormatError, match=r"missing; .* is: .{10}") as caught:
+    with pytest.raises(FormatError, match=r"missing; .* is .{10}.*get it from") as caught:
         load(corpus, "train")
     assert str(own_data) in str(caught.value)
 

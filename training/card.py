@@ -36,16 +36,15 @@ def model_card(manifest: Manifest) -> str:
         *(_label_table(entry) for entry in manifest.scores),
         "## Heads",
         _head_table(manifest),
-        "Heads marked experimental had too little data to be measured: do not rely on them. "
-        "The `khabar` head saw "
-        "the Wojood sample and one annotated article; on other news expect it to miss much. "
-        "Confidences are "
-        "calibrated on splits of their own; an experimental head's are not.",
+        "Heads marked experimental had too little data to be measured: do not rely on them. The "
+        "gold of the `khabar` and `stance` heads is small and was made by language models: the "
+        "Wojood sample (made by people), news written for the project, passages of ANT, the seed "
+        "article. Expect the rarer types and unfamiliar outlets to be read worse than the scores "
+        "say. Confidences are calibrated on splits of their own; an experimental head's are not.",
         "## Training data",
         _data_table(manifest.data),
-        "The seed's gold was made for this project: annotated twice, independently, by "
-        "language models, and "
-        "adjudicated. It is not human gold.",
+        "What was annotated for this project (seed, authored, antnews) was annotated by language "
+        "models, in part twice, independently, and adjudicated. It is not human gold.",
         "## Recipe",
         "```json\n" + json.dumps(manifest.training, ensure_ascii=False, indent=1) + "\n```",
     ]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import yaml
-
-import configs
 from annotations.ant import ant_passages
+from annotations.catalogue import corpus_file, corpus_named, sha256
 from annotations.conll import (
     Sentence,
     parse_sentences,
@@ -27,44 +23,8 @@ from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Claim, Document, Span
 from annotations.text import normalize, shared_words
-from serving.bundle import sha256
 from training.gold import Gold, claim_views, gold_documents, stance_views, topic_views
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
-
-
-@cache
-def catalogue() -> dict[str, dict[str, Any]]:
-    """The corpora of `configs/data.yaml`: title, license and files with their sha256."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(configs.read_text("data.yaml"))
-    return entries
-
-
-def data_folder() -> Path:
-    """The folder of the corpora, from the environment variable KHABAR_DATA."""
-    folder = os.environ.get("KHABAR_DATA")
-    if not folder or not Path(folder).is_dir():
-        raise FormatError(
-            f"the corpora are found under KHABAR_DATA, which is {folder or 'not set'}; set it "
-            "to a folder with the "
-            "files of configs/data.yaml"
-        )
-    return Path(folder)
-
-
-@cache
-def _corpus_file(corpus: str, name: str) -> Path:
-    """A file of a corpus, checked against its hash."""
-    path = data_folder() / name
-    expected = catalogue()[corpus]["files"][name]
-    if not path.is_file():
-        raise FormatError(f"{path}: missing; {corpus} is: {catalogue()[corpus]['title']}")
-    found = sha256(path)
-    if found != expected:
-        raise FormatError(
-            f"{path}: sha256 {found[:12]}…, expected {expected[:12]}…; get the version of "
-            "configs/data.yaml"
-        )
-    return path
 
 
 def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
@@ -82,7 +42,7 @@ def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
 
 
 def _anercorp() -> list[tuple[Part, str, Sentence]]:
-    sentences = read_sentences(_corpus_file("anercorp", "anercorp/train.txt"))
+    sentences = read_sentences(corpus_file("anercorp", "anercorp/train.txt"))
     groups = [
         (f"anercorp-{i // SENTENCES_PER_GROUP}", sentence) for i, sentence in enumerate(sentences)
     ]
@@ -90,12 +50,12 @@ def _anercorp() -> list[tuple[Part, str, Sentence]]:
 
 
 def _wojood() -> list[tuple[Part, str, Sentence]]:
-    train = read_sentences(_corpus_file("wojood", "wojood_sample/train.txt"))
+    train = read_sentences(corpus_file("wojood", "wojood_sample/train.txt"))
     rows: list[tuple[Part, str, Sentence]] = [
         (held_out_part(" ".join(sentence.words)), f"wojood-{i}", sentence)
         for i, sentence in enumerate(train)
     ]
-    val = read_sentences(_corpus_file("wojood", "wojood_sample/val.txt"))
+    val = read_sentences(corpus_file("wojood", "wojood_sample/val.txt"))
     return rows + [("dev", f"wojood-val-{i}", sentence) for i, sentence in enumerate(val)]
 
 
@@ -105,7 +65,7 @@ def _key(sentence: Sentence) -> str:
 
 def wikifane_sentences() -> Iterator[Sentence]:
     """WikiFANE's sentences; its clitics are words of their own."""
-    path = _corpus_file("wikifane", "wikifane_gold/wikifane_gold.conll.gz")
+    path = corpus_file("wikifane", "wikifane_gold/wikifane_gold.conll.gz")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         yield from parse_sentences(lines, str(path))
 
@@ -155,13 +115,13 @@ def join_documents(documents: Sequence[Document]) -> Document:
 
 def claim_documents(part: Part) -> list[Document]:
     """ANS headline pairs; a claim of the dev file is left out of train with all its rewrites."""
-    dev = list(read_ans_pairs(_corpus_file("ans", "ans/stance/dev.csv")))
+    dev = list(read_ans_pairs(corpus_file("ans", "ans/stance/dev.csv")))
     if part == "dev":
         return dev
     seen = {_claim(document) for document in dev} | {
         normalize(document.text).text for document in dev
     }
-    train = read_ans_pairs(_corpus_file("ans", "ans/stance/train.csv"))
+    train = read_ans_pairs(corpus_file("ans", "ans/stance/train.csv"))
     return [
         document
         for document in train
@@ -182,7 +142,7 @@ def _claim(document: Document) -> str:
 def topic_documents(corpus: str, part: Part) -> list[Document]:
     """Khaleej or ANT texts whose label has a counterpart among khabar's topics."""
     name = "dev" if part == "dev" else "train"
-    documents = read_topics(_corpus_file(corpus, f"topic_{corpus}/{name}.jsonl.gz"))
+    documents = read_topics(corpus_file(corpus, f"topic_{corpus}/{name}.jsonl.gz"))
     return [
         document
         for document in documents
@@ -220,7 +180,8 @@ def data_entry(corpus: str) -> dict[str, Any]:
         files = {path.name: sha256(path)}
         return {"name": path.name, "title": title, "license": terms, "files": files}
     name = corpus.partition("-")[0]
-    return {"name": name, **catalogue()[name]}
+    entry = corpus_named(name)
+    return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 
 
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
@@ -248,7 +209,7 @@ def load(
         return VIEWS[view](_own_documents(Path(path), part))
     name, _, view = corpus.partition("-")
     if name in get_args(Gold) and view in VIEWS:
-        ant = _corpus_file("antnews", "topic_ant/train.jsonl.gz") if name == "antnews" else None
+        ant = corpus_file("antnews", "topic_ant/train.jsonl.gz") if name == "antnews" else None
         return VIEWS[view](gold_documents(cast(Gold, name), part, ant))
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
@@ -275,5 +236,5 @@ def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
         yield path, write_documents(path, load("antnews", part))
     for who in ("first", "second"):
         path = folder / f"antnews-{who}.jsonl"
-        corpus = _corpus_file("antnews", "topic_ant/train.jsonl.gz")
+        corpus = corpus_file("antnews", "topic_ant/train.jsonl.gz")
         yield path, write_documents(path, ant_passages(who, corpus))
