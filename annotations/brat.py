@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -19,10 +19,12 @@ from typing import Any
 
 from annotations.errors import FormatError, not_utf8
 from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
-from annotations.offsets import Quoted, reconcile
-from annotations.schema import Document, Range, Span, Stance
+from annotations.offsets import Quoted
+from annotations.regions import Kind, Regions
+from annotations.schema import Document, Range, Stance
 
 TARGET, EVIDENCE, SCOPE, STANCE = "Target", "Evidence", "Scope", "Stance"
+_KINDS: dict[str, Kind] = {TARGET: "TARGET", EVIDENCE: "EVIDENCE", SCOPE: "SCOPE"}
 _NO_EVIDENCE = "NoEvidence"  # an attribute of a target: looked for, and there is none
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[^\w.-]+")
@@ -110,17 +112,6 @@ def _bound(label: str, place: Range, text: str) -> tuple[str, str]:
     return f"{label} {offsets}", " ".join(text[a:b] for a, b in fragments)
 
 
-@dataclass
-class _Bounds:
-    """The annotations of one `.ann` file by their ids."""
-
-    bound: dict[str, tuple[str, Quoted]] = field(default_factory=dict)
-    stances: dict[str, str] = field(default_factory=dict)
-    without_evidence: set[str] = field(default_factory=set)
-    holders: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-
 def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
     """The documents of a brat folder, by file name; `notes` counts what was repaired or left
     out.
@@ -154,30 +145,7 @@ def from_ann(
     document = document_from_dict({**row, "text": text})
     if lines is None:
         return replace(document, stances=merge_stances(kept, ()))
-    bounds = _parse(lines, text, where, notes)
-    places, repaired = reconcile(text, [quoted for _, quoted in bounds.bound.values()])
-    if repaired:
-        notes["span repaired: its offsets were UTF-16 units"] += repaired
-    at = dict(zip(bounds.bound, places, strict=True))
-    kinds = {name: kind for name, (kind, _) in bounds.bound.items()}
-    entities = [
-        Span(*at[name], kind)
-        for name, kind in kinds.items()
-        if kind not in (TARGET, EVIDENCE, SCOPE)
-    ]
-    stances = []
-    for name, kind in kinds.items():
-        if kind == TARGET and name not in bounds.stances:
-            notes["Target left out: it has no Stance"] += 1
-        elif kind == TARGET:
-            evidence = [at[part] for part in bounds.parts[name] if kinds.get(part) == EVIDENCE]
-            scopes = [at[part] for part in bounds.parts[name] if kinds.get(part) == SCOPE]
-            found = tuple(evidence) if evidence or name in bounds.without_evidence else None
-            start, end = at[name]
-            scope, holder = scopes[0] if scopes else None, bounds.holders.get(name)
-            stances.append(
-                Stance(text[start:end], bounds.stances[name], start, end, scope, holder, found)
-            )
+    entities, stances = _parse(lines, text, where, notes).read(text, notes)
     return replace(
         document,
         entities=tuple(entities) if entities or annotated else None,
@@ -185,8 +153,8 @@ def from_ann(
     )
 
 
-def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> _Bounds:
-    found = _Bounds()
+def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> Regions:
+    found = Regions()
     for number, line in enumerate(lines, 1):
         columns = line.rstrip("\r").split("\t")
         kind, fields = columns[0][:1], (columns[1] if len(columns) > 1 else "").split(" ")
@@ -195,7 +163,7 @@ def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> 
         if kind == "T":
             _add_bound(found, columns, text, f"{where}:{number}", notes)
         elif kind in ("A", "M") and fields[0] == STANCE and len(fields) == 3:
-            found.stances[fields[1]] = fields[2]
+            found.labels[fields[1]] = fields[2]
         elif kind in ("A", "M") and fields[0] == _NO_EVIDENCE and len(fields) == 2:
             found.without_evidence.add(fields[1])
         elif kind == "R" and fields[0] in (EVIDENCE, SCOPE) and len(fields) == 3:
@@ -211,7 +179,7 @@ def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> 
 
 
 def _add_bound(
-    found: _Bounds, columns: list[str], text: str, where: str, notes: Counter[str]
+    found: Regions, columns: list[str], text: str, where: str, notes: Counter[str]
 ) -> None:
     bound = _BOUND.fullmatch(columns[1]) if len(columns) == 3 else None
     if bound is None:
@@ -222,4 +190,8 @@ def _add_bound(
             notes["discontinuous span left out: a document has none"] += 1
             return
     start, end = places[0][0], places[-1][1]
-    found.bound[columns[0]] = (bound[1], Quoted(start, end, columns[2], f"{where}: {columns[0]}"))
+    quoted = Quoted(start, end, columns[2], f"{where}: {columns[0]}")
+    if bound[1] in _KINDS:
+        found.attitudes[columns[0]] = (_KINDS[bound[1]], quoted)
+    else:
+        found.entities.append((bound[1], quoted))

@@ -11,21 +11,22 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from annotations.errors import FormatError, not_utf8
 from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
 from annotations.labels import label_schema
-from annotations.offsets import Quoted, reconcile
-from annotations.schema import Document, Range, Span, Stance
+from annotations.offsets import Quoted
+from annotations.regions import Kind, Regions
+from annotations.schema import Document, Range, Stance
 
 Json = dict[str, Any]
 ENTITIES, ATTITUDES, STANCE, HOLDER, TOPIC = "entities", "attitudes", "stance", "holder", "topic"
-TARGET, EVIDENCE, SCOPE = "TARGET", "EVIDENCE", "SCOPE"
+TARGET, EVIDENCE, SCOPE = get_args(Kind)
 CARRIED = "khabar"  # the field of a task's data for what the editor does not show
 _READ_BYTES = 1 << 20
 _BETWEEN = re.compile(r"[\s\[\],]*")  # what stands between the tasks of an export
@@ -88,19 +89,6 @@ def _stance_results(identifier: str, stance: Stance, text: str) -> Iterator[Json
         yield {"type": "relation", **ends, "labels": [kind]}
 
 
-@dataclass
-class _Regions:
-    """The results of one annotation, by what they are; regions of attitudes by their ids."""
-
-    entities: list[tuple[str, Quoted]] = field(default_factory=list)
-    attitudes: dict[str, tuple[str, Quoted]] = field(default_factory=dict)
-    without_evidence: set[str] = field(default_factory=set)
-    choices: dict[str, str] = field(default_factory=dict)
-    holders: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    topic: str | None = None
-
-
 class TaskReader:
     """Label Studio tasks to documents; `notes` counts what was repaired or has no place in a
     document.
@@ -130,14 +118,14 @@ class TaskReader:
         if annotation is None:
             return replace(document_from_dict(row), stances=merge_stances(kept, ()))
         document = document_from_dict(row)
-        regions = self._regions(annotation.get("result") or [], name)
-        entities, stances = self._placed(document.text, regions)
+        regions, topic = self._regions(annotation.get("result") or [], name)
+        entities, stances = regions.read(document.text, self.notes)
         looked = annotated or "completed_by" in annotation
         return replace(
             document,
             entities=tuple(entities) if entities or looked else None,
             stances=merge_stances(kept, stances),
-            topic=regions.topic,
+            topic=topic,
         )
 
     def _chosen(self, task: Json, name: str) -> Json | None:
@@ -159,8 +147,8 @@ class TaskReader:
             self.notes["task with predictions alone, read as not annotated"] += 1
         return dict(predicted[-1]) if predicted and self.predictions else None
 
-    def _regions(self, result: Sequence[Json], name: str) -> _Regions:
-        regions = _Regions()
+    def _regions(self, result: Sequence[Json], name: str) -> tuple[Regions, str | None]:
+        regions, topic = Regions(), None
         for item in result:
             kind, value = item.get("type"), item.get("value") or {}
             identifier, control = str(item.get("id")), item.get("from_name")
@@ -169,65 +157,28 @@ class TaskReader:
             elif kind == "relation":
                 regions.parts[str(item.get("to_id"))].append(str(item.get("from_id")))
             elif kind == "choices" and control == STANCE:
-                regions.choices[identifier] = str((value.get("choices") or [""])[0])
+                regions.labels[identifier] = str((value.get("choices") or [""])[0])
             elif kind == "choices" and control == TOPIC and len(value.get("choices") or ()) == 1:
-                regions.topic = str(value["choices"][0])
+                topic = str(value["choices"][0])
             elif kind == "textarea" and control == HOLDER:
                 regions.holders[identifier] = str((value.get("text") or [""])[0])
             else:
                 self.notes[f"{kind} of the control {control!r} left out: no place for it"] += 1
-        return regions
+        return regions, topic
 
-    def _add_labels(self, regions: _Regions, item: Json, where: str) -> None:
+    def _add_labels(self, regions: Regions, item: Json, where: str) -> None:
         value = item.get("value") or {}
         start, end = value.get("start"), value.get("end")
         if type(start) is not int or type(end) is not int:
             raise FormatError(f"{where}: start and end must be integers; export as JSON")
         quoted = Quoted(start, end, value.get("text"), where)
         for label in value.get("labels") or ():
-            if label in (TARGET, EVIDENCE, SCOPE):
+            if label in get_args(Kind):
                 regions.attitudes[str(item.get("id"))] = (label, quoted)
                 if (item.get("meta") or {}).get("text") == [_NO_EVIDENCE]:
                     regions.without_evidence.add(str(item.get("id")))
             else:
                 regions.entities.append((self._arabic.get(label, label), quoted))
-
-    def _placed(self, text: str, regions: _Regions) -> tuple[list[Span], list[Stance]]:
-        """Entities and stances with their offsets reconciled with the text."""
-        quoted = [q for _, q in (*regions.entities, *regions.attitudes.values())]
-        places, repaired = reconcile(text, quoted)
-        if repaired:
-            self.notes["span repaired: its offsets were UTF-16 units"] += repaired
-        entities = [
-            Span(*place, label) for (label, _), place in zip(regions.entities, places, strict=False)
-        ]
-        where = dict(zip(regions.attitudes, places[len(entities) :], strict=True))
-        kinds = {name: kind for name, (kind, _) in regions.attitudes.items()}
-        stances, used = [], set()
-        for name in (name for name, kind in kinds.items() if kind == TARGET):
-            if name not in regions.choices:
-                self.notes["TARGET left out: no stance was chosen for it"] += 1
-                continue
-            parts = [part for part in regions.parts[name] if part in kinds]
-            used.update(parts)
-            found = tuple(where[part] for part in parts if kinds[part] == EVIDENCE)
-            scopes = [where[part] for part in parts if kinds[part] == SCOPE]
-            start, end = where[name]
-            stances.append(
-                Stance(
-                    text[start:end],
-                    regions.choices[name],
-                    start,
-                    end,
-                    scopes[0] if scopes else None,
-                    regions.holders.get(name),
-                    found if found or name in regions.without_evidence else None,
-                )
-            )
-        alone = sum(kind != TARGET and name not in used for name, kind in kinds.items())
-        if alone:
-            self.notes["EVIDENCE or SCOPE left out: no relation ties it to a TARGET"] += alone
-        return entities, stances
 
 
 def _names(completed_by: Any) -> set[str]:

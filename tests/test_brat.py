@@ -57,7 +57,7 @@ def test_what_brat_wrote_is_read_and_the_rest_is_counted() -> None:
         "note left out: a document has no place for it": 1,
         "event left out: a document has no place for it": 1,
         "attribute left out: a document has no place for it": 2,
-        "Target left out: it has no Stance": 1,
+        "target left out: it has no stance": 1,
         "discontinuous span left out: a document has none": 1,
     }
 

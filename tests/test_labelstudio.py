@@ -121,9 +121,9 @@ def test_what_has_no_place_is_counted() -> None:
     reader = TaskReader()
     assert reader.document(exported(work), "t").entities == ()
     assert sorted(note.split(" left out")[0] for note in reader.notes if "left" in note) == [
-        "EVIDENCE or SCOPE",
-        "TARGET",
+        "evidence or scope",
         "rating of the control 'stars'",
+        "target",
     ]
 
 
