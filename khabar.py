@@ -211,7 +211,7 @@ def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")])
         from training.corpora import write_splits
 
         for path, count in write_splits(folder):
-            typer.echo(f"{path}: {count} sentences")
+            typer.echo(f"{path}: {count} written")
 
 
 @app.command()

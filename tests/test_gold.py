@@ -1,0 +1,139 @@
+"""The project's own gold: valid, balanced, split apart, without shortcuts, and agreed as told."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from annotations.agreement import agreement_report
+from annotations.ant import FOLDER as ANT
+from annotations.ant import ant_passages
+from annotations.authored import FOLDER, authored_documents
+from annotations.schema import Document, Stance
+from annotations.validate import problems
+from training.corpora import load
+from training.shortcuts import stance_shortcuts
+
+GOLD = (*authored_documents("train"), *authored_documents("dev"))
+
+
+def own(document: Document) -> list[Stance]:
+    """The stances of the author."""
+    return [stance for stance in document.stances or () if stance.holder is None]
+
+
+def table(card: Path) -> dict[str, tuple[int, int, float]]:
+    """The agreement of a card: what -> items, same, F1 or kappa."""
+    rows = re.findall(
+        r"^\| (.*?) \|(.*?)\| (\d+) \| .*?([\d.]+) \|$", card.read_text("utf-8"), re.M
+    )
+    return {
+        what: (int((items or "0").split()[0]), int(same), float(x)) for what, items, same, x in rows
+    }
+
+
+def assert_agreement(report: dict[str, Any], card: Path) -> None:
+    told = table(card)
+    spans = report["spans"]
+    assert told["entity spans, exact range and type"] == (
+        spans["first"], spans["both"], round(spans["f1"], 3),
+    )  # fmt: skip
+    partial = report["spans_partial"]
+    assert told["entity spans, overlapping, same type"][1:] == (
+        partial["both"], round(partial["f1"], 3),
+    )  # fmt: skip
+    kinds = {
+        "author's stance toward a target": "stance_of_text",
+        "stance of quoted holders": "stance_of_holders",
+        "claims": "claims",
+        "topic": "topic",
+    }
+    for what, kind in kinds.items():
+        if kind in report:
+            found = report[kind]
+            same = round(found["items"] * found["same"])
+            assert told[what] == (found["items"], same, round(found["kappa"], 3)), what
+
+
+def test_the_authored_news_keeps_the_rules() -> None:
+    assert len(GOLD) == 357 and list(problems(GOLD)) == []
+    assert {document.license for document in GOLD} == {"CC0-1.0"}
+    for document in GOLD:
+        assert 40 <= len(document.text.split()) <= 140, document.id
+        assert 2 <= len({stance.target for stance in own(document)}) <= 4, document.id
+        assert len({stance.label for stance in own(document)}) > 1, document.id
+        assert 1 <= len(document.claims or ()) <= 2 and document.topic
+        for stance in document.stances or ():
+            assert (stance.label == "neutral") == (not stance.evidence), document.id
+
+
+def test_no_stance_label_is_rare_and_every_type_and_topic_occurs() -> None:
+    for documents in (authored_documents("train"), authored_documents("dev")):
+        labels = Counter(stance.label for d in documents for stance in own(d))
+        assert min(labels.values()) >= 0.25 * sum(labels.values()) and len(labels) == 3
+    assert len({span.label for d in GOLD for span in d.entities or ()}) == 21
+    assert len({d.topic for d in GOLD}) == 7
+    joined = "".join(d.text for d in GOLD)
+    assert re.search("[٠-٩]", joined) and re.search("[0-9]", joined) and "ً" in joined
+    assert sum(stance.holder is not None for d in GOLD for stance in d.stances or ()) > 100
+
+
+def test_train_and_dev_share_no_passage_no_triplet_and_no_judged_name() -> None:
+    train, dev = authored_documents("train"), authored_documents("dev")
+
+    def triplet(document: Document) -> str:
+        return document.id[:-1] if document.id.startswith("contrast") else document.id
+
+    assert not {triplet(d) for d in train} & {triplet(d) for d in dev}
+    judged = [
+        {stance.target for d in part for stance in own(d) if stance.label != "neutral"}
+        for part in (train, dev)
+    ]
+    assert len(judged[0] & judged[1]) <= 2
+
+
+def test_stance_cannot_be_guessed_from_words_or_targets_alone() -> None:
+    found = stance_shortcuts(authored_documents("train"), authored_documents("dev"))
+    card = (FOLDER / "CARD.md").read_text("utf-8")
+    for name in ("bag_of_words", "target_only"):
+        assert found[name]["interval"][1] <= 0.45
+        assert f"{found[name]['macro_f1']:.3f}" in card
+        assert f"{found[name]['interval'][1]:.3f}" in card
+
+
+def test_two_blind_annotations_agree_as_the_card_tells() -> None:
+    first, second = authored_documents("first"), authored_documents("second")
+    assert len(first) == len(second) == 124
+    assert {d.id for d in authored_documents("dev")} <= {d.id for d in first}
+    assert_agreement(agreement_report(first, second), FOLDER / "CARD.md")
+
+
+def test_the_ant_passages_hold_no_text_of_the_corpus() -> None:
+    for name in ("train", "dev", "first", "second"):
+        for line in (ANT / f"{name}.jsonl").read_text("utf-8").splitlines():
+            assert '"text"' not in line
+            surfaces = re.findall(r'"(?:surface|target|holder)": "(.*?)"', line)
+            assert max(len(surface) for surface in surfaces) < 140
+
+
+def test_the_ant_passages_are_joined_and_keep_the_rules(data_folder: Path) -> None:
+    corpus = data_folder / "topic_ant" / "train.jsonl.gz"
+    parts = {name: ant_passages(name, corpus) for name in ("train", "dev")}
+    assert [len(documents) for documents in parts.values()] == [160, 40]
+    everything = [*parts["train"], *parts["dev"]]
+    assert list(problems(everything)) == []
+    assert len({d.id for d in everything}) == 200
+    assert load("antnews", "dev") == parts["dev"]
+    first, second = ant_passages("first", corpus), ant_passages("second", corpus)
+    assert_agreement(agreement_report(first, second), ANT / "CARD.md")
+
+
+@pytest.mark.parametrize("view", ["stances", "claims", "topics"])
+def test_every_view_of_the_gold_has_all_its_parts(view: str) -> None:
+    parts = {part: load(f"authored-{view}", part) for part in ("train", "calibration", "dev")}
+    assert all(parts.values())
+    assert len(parts["calibration"]) < len(parts["train"])
