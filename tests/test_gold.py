@@ -32,7 +32,8 @@ def table(card: Path) -> dict[str, tuple[int, int, float]]:
         r"^\| (.*?) \|(.*?)\| (\d+) \| .*?([\d.]+) \|$", card.read_text("utf-8"), re.M
     )
     return {
-        what: (int((items or "0").split()[0]), int(same), float(x)) for what, items, same, x in rows
+        what: (int((items.split() or ["0"])[0]), int(same), float(x))
+        for what, items, same, x in rows
     }
 
 
