@@ -11,7 +11,7 @@ import pytest
 from annotations.agreement import agreement_report, paragraphs
 from annotations.labels import label_schema
 from annotations.schema import Span, crossing_pairs
-from annotations.seed import FOLDER, blind_annotations, seed_document, seed_text
+from annotations.seed import FOLDER, blind_annotations, later_annotation, seed_document, seed_text
 from annotations.validate import problems
 
 ACTORS = {
@@ -151,6 +151,16 @@ def test_the_annotators_agree_as_the_guidelines_report() -> None:
     report = agreement_report([first], [second])
     assert report["spans"] == {"first": 129, "second": 129, "both": 129, "f1": 1.0}
     assert report["stance_of_text"]["kappa"] == 0.6
-    assert report["stance_of_paragraphs"]["kappa"] == 0.8222
+    assert report["stance_of_paragraphs"] == {"items": 144, "same": 0.9722, "kappa": 0.7659}
+    assert report["stance_of_holders"] == {"items": 5, "same": 0.2, "kappa": 0.0909}
     assert report["claims"]["kappa"] == 0.8333
-    assert report["disagreements"] == []
+
+
+def test_a_later_annotator_agrees_with_the_gold_as_the_guidelines_report() -> None:
+    report = agreement_report([seed_document()], [later_annotation()])
+    assert report["spans"] == {"first": 129, "second": 130, "both": 129, "f1": 0.9961}
+    assert report["stance_of_text"]["same"] == 1.0
+    assert report["stance_of_paragraphs"]["kappa"] == 0.8692
+    assert report["stance_of_holders"] == {"items": 5, "same": 0.8, "kappa": 0.6667}
+    assert report["claims"]["same"] == 1.0
+    assert list(problems([later_annotation()])) == []

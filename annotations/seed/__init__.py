@@ -33,3 +33,9 @@ def blind_annotations() -> tuple[Document, Document]:
     (first,) = read_documents(FOLDER / "annotator-1.jsonl")
     (second,) = read_documents(FOLDER / "annotator-2.jsonl")
     return first, second
+
+
+def later_annotation() -> Document:
+    """A third, blind annotation, made when the guidelines had their present form."""
+    (third,) = read_documents(FOLDER / "annotator-3.jsonl")
+    return third
