@@ -205,6 +205,16 @@ def train(
 
 
 @app.command()
+def rescore(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")]) -> None:
+    """Score a bundle again on the development splits of its recipe; rewrites scores and card."""
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.recipe import rescore as score_again
+
+        typer.echo(str(score_again(bundle)))
+
+
+@app.command()
 def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")]) -> None:
     """Write the committed splits of ANERcorp's train file as CoNLL, to score and compare on."""
     with plain_errors():

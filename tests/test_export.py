@@ -26,6 +26,7 @@ from training.corpora import data_entry
 from training.encoders import load_encoder
 from training.export import ExportError
 from training.model import MultiHeadModel
+from training.recipe import rescore
 from training.settings import load_recipe
 
 Logits = dict[str, NDArray[np.float32]]
@@ -180,7 +181,7 @@ def test_the_model_card_states_terms_scores_and_data(smoke_bundle: Path) -> None
     assert "The code is Apache-2.0. **The weights are for research use" in flat
     assert "rights in the training data are not cleared" in flat
     assert catalogue()["seed"].license in card
-    assert "annotated twice, independently, by language models" in flat
+    assert "annotated by language models, in part twice, independently" in flat
     assert "not human gold" in flat
     for section in ("Terms", "Scores", "Heads", "Training data", "Recipe"):
         assert f"\n## {section}\n" in card
@@ -196,7 +197,8 @@ def test_the_card_of_a_shipped_recipe_states_the_terms_of_each_corpus(
     corpora = {source.corpus.split("-")[0] for source in recipe.sources} | set(recipe.lexicon)
     score = {"head": "claim", "split": "ANS dev", "items": 755, "accuracy": 0.7234, "ece": None}
     score |= {"macro_f1": 0.5678, "interval": [0.51, 0.62], "command": "khabar evaluate --task c"}
-    score |= {"per_label": {"agree": {"precision": 0.5, "recall": 0.6, "f1": 0.55, "support": 9}}}
+    agree = {"precision": 0.5, "recall": 0.6, "f1": 0.55, "support": 9, "interval": (0.4, 0.7)}
+    score |= {"per_label": {"agree": agree}}
     manifest = Bundle.load(smoke_bundle).manifest.model_copy(
         update={
             "data": [data_entry(corpus) for corpus in corpora],
@@ -211,5 +213,26 @@ def test_the_card_of_a_shipped_recipe_states_the_terms_of_each_corpus(
             assert value[:16] in card
     row = "| claim | ANS dev | 755 | accuracy 0.723, macro F1 0.568 | 0.510 to 0.620 | - |"
     assert row in card
-    assert "| agree | 0.500 | 0.600 | 0.550 | 9 |" in card
+    assert "| agree | 0.500 | 0.600 | 0.550 | 0.400 to 0.700 | 9 |" in card
     assert "`khabar evaluate --task c`" in card
+
+
+def test_a_bundle_is_scored_again_without_another_training(
+    smoke_bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(smoke_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    manifest["training"]["recipe"]["sources"].append(
+        {"corpus": "authored-stances", "head": "stance"}
+    )
+    (folder / "bundle.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
+    assert rescore(folder) == folder
+    bundle = Bundle.load(folder)
+    (score,) = bundle.manifest.scores
+    assert (score["head"], score["split"], score["items"]) == ("stance", "authored news dev", 222)
+    low, high = score["per_label"]["against"]["interval"]
+    assert low <= score["per_label"]["against"]["f1"] <= high
+    assert "### stance on authored news dev" in (folder / CARD).read_text("utf-8")
+    assert (folder / MODEL).read_bytes() == (smoke_bundle / MODEL).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -73,15 +73,17 @@ def score_table(scores: list[dict[str, Any]]) -> str:
 
 
 def _label_table(entry: dict[str, Any]) -> str:
-    rows = [(
-        f"### {entry['head']} on "
-        f"{entry['split']}"
-    ), "", "| label | precision | recall | F1 | gold |",
-            "|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        f"### {entry['head']} on {entry['split']}",
+        "",
+        "| label | precision | recall | F1 | 95 % interval | gold |",
+        "|---|---|---|---|---|---|",
+    ]
     for label, scores in entry["per_label"].items():
+        low, high = scores["interval"]
         rows.append(
             f"| {label} | {scores['precision']:.3f} | {scores['recall']:.3f} | {scores['f1']:.3f} "
-            f"| {scores['support']} |"
+            f"| {low:.3f} to {high:.3f} | {scores['support']} |"
         )
     return "\n".join(rows)
 

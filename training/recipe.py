@@ -19,6 +19,7 @@ from serving.bundle import (
     LEXICON,
     MODEL,
     TOKENIZER,
+    Bundle,
     Head,
     Manifest,
     sha256,
@@ -106,6 +107,19 @@ def finish(partial: Path, target: Path, manifest: Manifest) -> Path:
     partial.rename(target)
     log.info("bundle: %s", target)
     return target
+
+
+def rescore(folder: Path) -> Path:
+    """Score a bundle again on the development splits of its recipe; its scores and card are
+    written anew, the model stays as it is.
+    """
+    bundle = Bundle.load(folder)
+    recipe = Recipe.model_validate(bundle.manifest.training["recipe"])
+    scores = evaluate_heads(Tagger(bundle), recipe)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
 def _manifest(

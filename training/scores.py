@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,16 @@ class EntityScores:
         precision, recall, f1 = f1_of(per_item.sum(axis=0))
         per_label = {}
         for label in sorted(self.counts):
-            total = np.sum([counts for _, counts in self.counts[label]], axis=0)
+            rows = self._per_item({label: self.counts[label]})
+            total = rows.sum(axis=0)
             p, r, f = f1_of(total)
-            per_label[label] = {"precision": p, "recall": r, "f1": f, "support": int(total[2])}
+            per_label[label] = {
+                "precision": p,
+                "recall": r,
+                "f1": f,
+                "support": int(total[2]),
+                "interval": bootstrap(rows, _f1_of_rows),
+            }
         return {
             "items": self.items,
             "f1": f1,
@@ -82,7 +90,7 @@ class EntityScores:
             "precision": precision,
             "recall": recall,
             "per_label": per_label,
-            "interval": bootstrap(per_item, lambda rows: f1_of(rows.sum(axis=0))[2]),
+            "interval": bootstrap(per_item, _f1_of_rows),
             "ece": calibration_error(
                 [c for c, _ in self.judged], [right for _, right in self.judged]
             ),
@@ -112,6 +120,11 @@ def f1_of(counts: Floats) -> tuple[float, float, float]:
     recall = right / gold if gold else 0.0
     f1 = 2 * right / (predicted + gold) if predicted + gold else 0.0
     return round(precision, 4), round(recall, 4), round(f1, 4)
+
+
+def _f1_of_rows(rows: Floats) -> float:
+    """The F1 of counts by item, (items, 3)."""
+    return f1_of(rows.sum(axis=0))[2]
 
 
 def bootstrap(rows: Floats, score: Any, seed: int = 0) -> tuple[float, float]:
@@ -152,6 +165,7 @@ def label_scores(
             "recall": round(float(r), 4),
             "f1": round(float(f), 4),
             "support": int(n),
+            "interval": bootstrap(pairs, partial(_label_f1, label=index[label])),
         }
         for label, p, r, f, n in zip(labels, *columns, strict=True)
     }
@@ -175,11 +189,13 @@ def label_scores(
 
 
 def _macro_f1(pairs: Floats, labels: int) -> float:
-    """The mean F1 of the labels, of (items, 2: gold, predicted)."""
-    scores = []
-    for label in range(labels):
-        gold, predicted = pairs[:, 0] == label, pairs[:, 1] == label
-        total = gold.sum() + predicted.sum()
-        if gold.any() or predicted.any():
-            scores.append(2 * (gold & predicted).sum() / total)
-    return float(np.mean(scores)) if scores else 0.0
+    """The mean F1 of the labels that occur, of (items, 2: gold, predicted)."""
+    found = [i for i in range(labels) if (pairs == i).any()]
+    return float(np.mean([_label_f1(pairs, label) for label in found])) if found else 0.0
+
+
+def _label_f1(pairs: Floats, label: int) -> float:
+    """The F1 of one label, of (items, 2: gold, predicted); 0 where it does not occur."""
+    gold, predicted = pairs[:, 0] == label, pairs[:, 1] == label
+    total = gold.sum() + predicted.sum()
+    return float(2 * (gold & predicted).sum() / total) if total else 0.0
