@@ -22,6 +22,7 @@ from serving.reader import Reader
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 MAX_SENTENCES = 24  # that are judged for one target or claim: those that share most words with it
+MAX_MENTIONS = 64  # of a target that are judged in a text
 MAX_EVIDENCE = 3
 _UNDECIDED = frozenset({"other", "neutral"})
 
@@ -60,9 +61,13 @@ def _attitude(
     room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
-    by_sentence = _likeliest(_sentence_parts(text, encoded, about, reader.encoder.window.size - 2))
-    parts = by_sentence if head.unit == "sentence" else window_parts(text, encoded, about)
-    pieces = reader.encoder.pieces(title or "")[: reader.encoder.window.size - 2]
+    size = reader.encoder.window.size - 2
+    parts = (
+        _likeliest(_sentence_parts(text, encoded, about, size))
+        if head.unit == "sentence"
+        else judged_parts(head, text, encoded, about, size)
+    )
+    pieces = reader.encoder.pieces(title or "")[:size]
     if title and len(pieces):
         parts = [*parts, Part(pieces, None, shared_words(about, title))]
     probabilities = _judge(reader, head, first, parts)
@@ -70,10 +75,10 @@ def _attitude(
     label = int(combined.argmax())
     evidence: tuple[Range, ...] = ()
     if head.labels[label] not in _UNDECIDED:
-        if head.unit == "sentence":
-            evidence = _evidence(probabilities, parts, label)
-        else:
-            evidence = _evidence(_judge(reader, head, first, by_sentence), by_sentence, label)
+        if head.unit == "window":  # too much to be evidence: its sentences are judged one by one
+            parts = _likeliest(_sentence_parts(text, encoded, about, size))
+            probabilities = _judge(reader, head, first, parts)
+        evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
 
 
@@ -95,6 +100,32 @@ def _judge(reader: Reader, head: Head, first: Ints, parts: Sequence[Part]) -> Fl
     logits = reader.judge(head, [(first, part.pieces) for part in parts])
     probabilities: Floats = np.exp(log_softmax(logits / head.temperature))
     return probabilities
+
+
+def judged_parts(head: Head, text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+    """The parts of a text that a head of windows or mentions judges; `size` is in pieces."""
+    if head.unit == "mention":
+        return mention_parts(text, encoded, about, size) or window_parts(text, encoded, about)
+    return window_parts(text, encoded, about)
+
+
+def mention_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+    """The sentences that hold all words of a target, each with the one that follows it; of more
+    than `MAX_MENTIONS` as many, evenly over the text.
+    """
+    alone = _sentence_parts(text, encoded, about, size)
+    parts = []
+    for part, following in zip(alone, [*alone[1:], None], strict=True):
+        if part.overlap < 1 or part.place is None:
+            continue
+        if following is None or following.place is None:
+            parts.append(part)
+            continue
+        pieces = np.concatenate((part.pieces, following.pieces))[:size]
+        parts.append(Part(pieces, (part.place[0], following.place[1]), part.overlap))
+    if len(parts) <= MAX_MENTIONS:
+        return parts
+    return [parts[i * len(parts) // MAX_MENTIONS] for i in range(MAX_MENTIONS)]
 
 
 def window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:

@@ -52,7 +52,7 @@ class Head(_Settings):
     slope: float = 1.0
     intercept: float = 0.0
     combine: Literal["mean", "most_decided"] = "mean"
-    unit: Literal["window", "sentence"] = "window"
+    unit: Literal["window", "sentence", "mention"] = "window"
 
     @property
     def tags(self) -> tuple[str, ...]:

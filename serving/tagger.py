@@ -111,7 +111,9 @@ class Tagger:
             logits = reading.texts[head.name]
             title = self.reader.read(article.title or "")
             if len(title.word_index):  # a title of marks alone says nothing
-                logits = np.mean([logits, title.texts[head.name]], axis=0, dtype=np.float32)
+                shares = [len(reading.encoded.pieces), len(title.encoded.pieces)]
+                both = [logits, title.texts[head.name]]
+                logits = np.average(both, axis=0, weights=shares).astype(np.float32)
             probabilities = np.exp(log_softmax(logits / head.temperature))
             best = int(probabilities.argmax())
             return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.text import sentences
-from serving.attitudes import MAX_EVIDENCE, combine
+from serving.attitudes import MAX_EVIDENCE, MAX_MENTIONS, combine, mention_parts
 from serving.bundle import Bundle, Head
 from serving.encoding import TextEncoder
 from serving.prediction import Article, Attitude, Prediction
@@ -281,3 +281,57 @@ def test_evidence_is_always_whole_sentences(
         assert list(found.evidence) == sorted(set(found.evidence))
         assert set(found.evidence) <= set(sentences(text)) and len(found.evidence) <= MAX_EVIDENCE
         assert bool(found.evidence) == (found.label not in ("neutral", "other"))
+
+
+MENTION = Head(
+    name="stance",
+    kind="pair",
+    labels=("favor", "against", "neutral"),
+    combine="most_decided",
+    unit="mention",
+)
+
+
+@pytest.fixture(scope="module")
+def mentions(smoke_bundle: Path) -> Tagger:
+    """A tagger whose stance head judges the mentions of its target."""
+    bundle = Bundle.load(smoke_bundle)
+    heads = tuple(MENTION if h.name == "stance" else h for h in bundle.manifest.heads)
+    changed = Bundle(bundle.folder, bundle.manifest.model_copy(update={"heads": heads}))
+    return Tagger(changed, KeywordBackend(changed))
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "evidence"),
+    [
+        # the sentence that names the target and the next one speak of it
+        (f"{PLAIN} {FOR} ثم ساد الهدوء.", "favor", f"{PLAIN} {FOR}"),
+        ("وصلت القوات. ثم مر يوم. وقع فرار في البوكمال.", "neutral", None),
+        (
+            "القوات في القائم. وقع فرار في البوكمال. انتهى.",
+            "against",
+            "القوات في القائم. وقع فرار في البوكمال.",
+        ),
+    ],
+)
+def test_a_head_of_mentions_hears_what_is_said_where_the_target_is_named(
+    mentions: Tagger, text: str, label: str, evidence: str | None
+) -> None:
+    (stance,) = read(mentions, text, targets=("القوات",)).stances
+    assert stance.label == label
+    places = [text[start:end] for start, end in stance.evidence]
+    assert (evidence in places) if evidence else places == []
+
+
+def test_a_phrase_that_is_never_named_is_asked_of_the_whole_text(mentions: Tagger) -> None:
+    (stance,) = read(mentions, f"{PLAIN} {AGAINST}", targets=("السلام العالمي",)).stances
+    assert stance.label == "against"
+
+
+def test_mentions_beyond_the_bound_are_taken_evenly(smoke_bundle: Path) -> None:
+    encoder = Bundle.load(smoke_bundle).text_encoder()
+    text = " ".join(f"{PLAIN[:-1]} {i}." for i in range(200))
+    parts = mention_parts(text, encoder.encode(text), "القوات", 100)
+    assert len(parts) == MAX_MENTIONS
+    starts = [part.place[0] for part in parts if part.place is not None]
+    assert starts == sorted(starts) and starts[0] == 0 and starts[-1] > 0.95 * len(text)

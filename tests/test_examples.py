@@ -261,3 +261,15 @@ def test_every_kind_of_head_gets_its_kind_of_examples(
     (example,) = examples_of([document], head, encoder, "x", None, 64)
     assert len(example.labels) == (columns * len(example.input_ids) or 1)
     assert (2 in example.segments) == (head.kind == "pair")
+
+
+def test_a_part_without_evidence_says_nothing(encoder: TextEncoder) -> None:
+    text = "دخلت القوات العراقية القائم. ثم مر يوم. القوات العراقية أحرقت البيوت. انتهى."
+    start = text.index("أحرقت")
+    stances = (Stance("القوات العراقية", "against", evidence=((start, start + 12),)),)
+    head = STANCE.model_copy(update={"unit": "mention"})
+    made = list(pair_examples([Document("d", text, stances=stances)], head, encoder, "x", 64))
+    assert [example.labels for example in made] == [[2], [1]]
+    without = (Stance("القوات العراقية", "against"),)
+    made = list(pair_examples([Document("d", text, stances=without)], head, encoder, "x", 64))
+    assert [example.labels for example in made] == [[1], [1]]

@@ -200,6 +200,19 @@ def test_a_title_informs_the_topic_and_is_never_tagged(real: Tagger) -> None:
     assert titled.topics[0].confidence != without.topics[0].confidence
 
 
+def test_a_title_weighs_as_much_as_its_length(real: Tagger) -> None:
+    texts = [seed_text(), "فوز منتخب كرة القدم"]
+    readings = [real.reader.read(text) for text in texts]
+    (head,) = real.reader.text_heads
+    logits = [reading.texts[head.name] for reading in readings]
+    sizes = [len(reading.encoded.pieces) for reading in readings]
+    mean = (logits[0] * sizes[0] + logits[1] * sizes[1]) / sum(sizes) / head.temperature
+    expected = np.exp(mean) / np.exp(mean).sum()
+    (prediction,) = real.tag([Article(texts[0], title=texts[1])])
+    assert prediction.topics[0].label == head.labels[int(expected.argmax())]
+    assert prediction.topics[0].confidence == pytest.approx(expected.max(), abs=1e-3)
+
+
 @pytest.mark.parametrize("title", ["", " ", "ـــ", "\u064b", "\x00"])
 def test_a_title_that_says_nothing_changes_nothing(real: Tagger, title: str) -> None:
     assert real.tag([Article(WRITTEN, title=title)]) == real.tag([Article(WRITTEN)])

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.conll import words_of
-from annotations.schema import Document, Span
-from serving.attitudes import window_parts
+from annotations.schema import Document, Range, Span
+from serving.attitudes import Part, judged_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
 
@@ -128,18 +128,29 @@ def pairs_of(
 ) -> Iterator[tuple[Ints, Ints, int]]:
     """The pieces of each target or claim and of a passage that is judged for it, with the label.
 
-    A text of several windows gives a pair for each that serving would judge too.
+    A text gives a pair for each part that serving would judge. Where a stance has evidence, a part
+    without any of it says nothing.
     """
-    asked = [(claim.text, claim.label) for claim in document.claims or ()]
+    asked: list[tuple[str, str, tuple[Range, ...] | None]] = [
+        (claim.text, claim.label, None) for claim in document.claims or ()
+    ]
     if "favor" in head.labels:
-        asked = [(stance.target, stance.label) for stance in document.stances or ()]
+        asked = [(s.target, s.label, s.evidence) for s in document.stances or ()]
     if not asked:
         return
     encoded = encoder.encode(document.text)
-    for about, name in asked:
-        label = head.labels.index(name if name in head.labels else "other")
-        for part in window_parts(document.text, encoded, about):
+    for about, name, evidence in asked:
+        for part in judged_parts(head, document.text, encoded, about, encoder.window.size - 2):
+            said = name if not evidence or _holds(part, evidence) else "neutral"
+            label = head.labels.index(said if said in head.labels else "other")
             yield encoder.pieces(about), part.pieces, label
+
+
+def _holds(part: Part, evidence: Sequence[Range]) -> bool:
+    """Whether a part of a text holds some of the evidence."""
+    if part.place is None:
+        return False
+    return any(start < part.place[1] and part.place[0] < end for start, end in evidence)
 
 
 def pair_examples(

@@ -12,7 +12,7 @@ from typing import Literal
 
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
-from annotations.schema import Claim, Document
+from annotations.schema import Document
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
 from training.splits import Part, held_out_part
@@ -40,40 +40,42 @@ def gold_documents(name: Gold, part: Part, ant_corpus: Path | None = None) -> li
 
 
 def stance_views(documents: Sequence[Document]) -> list[Document]:
-    """The author's stances, each with the text of its scope alone; those of quoted holders are
-    another question.
+    """The author's stances, each with the text of its scope alone and its evidence there; those of
+    quoted holders are another question.
     """
     views = []
     for document in documents:
         for i, stance in enumerate(document.stances or ()):
             if stance.holder is None:
                 start, end = stance.scope or (0, len(document.text))
-                flat = replace(stance, start=None, end=None, scope=None, evidence=None)
+                inside = tuple(
+                    (max(low - start, 0), min(high, end) - start)
+                    for low, high in stance.evidence or ()
+                    if low < end and start < high
+                )
+                flat = replace(stance, start=None, end=None, scope=None, evidence=inside or None)
                 text = document.text[start:end]
                 views.append(Document(f"{document.id}-stance-{i}", text, stances=(flat,)))
     return views
 
 
 def claim_views(documents: Sequence[Document]) -> list[Document]:
-    """Claims, each with the three sentences of its text that speak most of it.
-
-    What a text says of a claim is said by the first of the three; the others say nothing (other)
-    unless they share half of its words, and then they are left out.
+    """Claims, each with the sentence of its text that shares most words with it: the one that says
+    what the text says of it.
     """
     views = []
     for document in documents:
         parts = [document.text[start:end] for start, end in sentences(document.text)]
         for claim in document.claims or ():
-            ranked = sorted(parts, key=lambda part: -shared_words(claim.text, part))[:3]
-            for i, part in enumerate(ranked):
-                if i == 0 or shared_words(claim.text, part) < 0.5:
-                    label = claim.label if i == 0 else "unrelated"
-                    views.append(
-                        Document(f"{document.id}-claim", part, claims=(Claim(claim.text, label),))
-                    )
+            said = max(parts, key=lambda part: shared_words(claim.text, part))
+            views.append(Document(f"{document.id}-claim", said, claims=(claim,)))
     return views
 
 
 def topic_views(documents: Sequence[Document]) -> list[Document]:
-    """The documents that have a topic."""
-    return [document for document in documents if document.topic is not None]
+    """The documents that have a topic, their title the first line of their text."""
+    return [
+        replace(d, text=f"{d.title}\n{d.text}" if d.title else d.text, entities=None, stances=None)
+        for d in documents
+        if d.topic is not None
+    ]

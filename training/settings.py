@@ -73,7 +73,7 @@ class HeadSettings(Settings):
     class_weights: bool = False
     experimental: bool = False
     combine: Literal["mean", "most_decided"] = "mean"
-    unit: Literal["window", "sentence"] = "window"
+    unit: Literal["window", "sentence", "mention"] = "window"
 
 
 class Windows(Settings):
