@@ -10,6 +10,8 @@ from typing import Any
 from annotations.errors import DocumentError
 from annotations.schema import Document, Range, Span
 
+_Judged = dict[tuple[Range, str, str | None], str]  # (part, target, holder) -> label
+
 
 @dataclass(frozen=True, slots=True)
 class SpanAgreement:
@@ -30,14 +32,21 @@ class SpanAgreement:
 def span_agreement(first: Sequence[Document], second: Sequence[Document]) -> SpanAgreement:
     """Exact agreement on ranges and labels over paired documents."""
     pairs = paired(first, second)
-    sets = [(set(a.entities or ()), set(b.entities or ())) for a, b in pairs]
+    sets = [(set(a.entities or ()), set(b.entities or ())) for a, b in pairs if _both(a, b)]
     return SpanAgreement(
         sum(len(a) for a, _ in sets), sum(len(b) for _, b in sets), sum(len(a & b) for a, b in sets)
     )
 
 
+def _both(a: Document, b: Document) -> bool:
+    """Whether both annotators looked for entities."""
+    return a.entities is not None and b.entities is not None
+
+
 def disagreements(first: Document, second: Document) -> list[tuple[str, Span]]:
     """Spans that only one annotator has, as (`first` or `second`, span) by place."""
+    if not _both(first, second):
+        return []
     a, b = set(first.entities or ()), set(second.entities or ())
     only = [("first", span) for span in a - b] + [("second", span) for span in b - a]
     return sorted(only, key=lambda item: (item[1].start, item[1].end, item[1].label))
@@ -61,6 +70,9 @@ def paired(
     first: Sequence[Document], second: Sequence[Document]
 ) -> list[tuple[Document, Document]]:
     """The documents of two annotations, by id; both must hold the same ids and texts."""
+    for side in (first, second):
+        if repeated := [d for d, count in Counter(d.id for d in side).items() if count > 1]:
+            raise DocumentError(f"{repeated[0]}: stands twice in one annotation; ids are unique")
     others = {document.id: document for document in second}
     alone = [document.id for document in second if document.id not in {d.id for d in first}]
     if alone:
@@ -77,6 +89,8 @@ def partial_agreement(pairs: Sequence[tuple[Document, Document]]) -> SpanAgreeme
     """Agreement where spans of one label count as the same when they overlap; each counts once."""
     first = second = both = 0
     for a, b in pairs:
+        if not _both(a, b):
+            continue
         left = sorted(b.entities or (), key=lambda span: (span.start, span.end))
         first, second = first + len(a.entities or ()), second + len(left)
         for span in a.entities or ():
@@ -163,18 +177,20 @@ def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str,
     """(kind, what about, the labels of both) of every judgement that either made."""
     everything = (0, len(a.text))
     own = [_stances(document, everything, holders=False) for document in (a, b)]
-    targets = sorted({target for side in own for _, target in side})
-    parts = {scope for side in own for scope, _ in side} - {everything}
-    for scope in (everything, *(paragraphs(a.text) if parts else ())):
+    targets = sorted({target for side in own for _, target, _ in side})
+    parts = {scope for side in own for scope, _, _ in side} - {everything}
+    whole = paragraphs(a.text) if parts else []
+    for scope in (everything, *whole, *sorted(parts - set(whole))):
         kind = "stance_of_text" if scope == everything else "stance_of_paragraphs"
         for target in targets:
-            labels = tuple(side.get((scope, target), "none") for side in own)
-            if kind == "stance_of_text" and labels == ("none", "none"):
-                continue  # a target of parts alone
+            labels = tuple(side.get((scope, target, None), "none") for side in own)
+            if labels == ("none", "none") and scope not in whole:
+                continue  # a target of other parts alone
             yield kind, target, (labels[0], labels[1])
     held = [_stances(document, everything, holders=True) for document in (a, b)]
-    for key in sorted({key for side in held for key in side}):
-        yield "stance_of_holders", key[1], (held[0].get(key, "none"), held[1].get(key, "none"))
+    sides = [_by_holder(side, held) for side in held]
+    for key in sorted({key for side in sides for key in side}, key=repr):
+        yield "stance_of_holders", key[1], (sides[0].get(key, "none"), sides[1].get(key, "none"))
     others = {claim.text: claim.label for claim in b.claims or ()}
     for claim in a.claims or ():
         if claim.text in others:
@@ -183,10 +199,26 @@ def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str,
         yield "topic", "topic", (a.topic, b.topic)
 
 
-def _stances(document: Document, everything: Range, holders: bool) -> dict[tuple[Range, str], str]:
-    """The label of each (part, target), of the author or of the holders a text quotes."""
+def _by_holder(own: _Judged, both: Sequence[_Judged]) -> _Judged:
+    """Stances by (part, target, holder); without the holder, whom annotators name in their own
+    words, where neither has more than one for a part and target.
+    """
+    crowded = {
+        place
+        for side in both
+        for place, count in Counter((scope, target) for scope, target, _ in side).items()
+        if count > 1
+    }
     return {
-        (stance.scope or everything, stance.target): stance.label
+        (scope, target, holder if (scope, target) in crowded else None): label
+        for (scope, target, holder), label in own.items()
+    }
+
+
+def _stances(document: Document, everything: Range, holders: bool) -> _Judged:
+    """The label of each (part, target, holder), of the author or of those whom a text quotes."""
+    return {
+        (stance.scope or everything, stance.target, stance.holder): stance.label
         for stance in document.stances or ()
         if (stance.holder is not None) == holders
     }

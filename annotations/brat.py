@@ -28,7 +28,7 @@ _KINDS: dict[str, Kind] = {TARGET: "TARGET", EVIDENCE: "EVIDENCE", SCOPE: "SCOPE
 _NO_EVIDENCE = "NoEvidence"  # an attribute of a target: looked for, and there is none
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[^\w.-]+")
-_BOUND = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
+_BOUND = re.compile(r"(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)")
 
 
 @dataclass
@@ -71,7 +71,7 @@ def to_ann(document: Document) -> str:
     """The `.ann` file of a document: its entities and its stances toward places in the text."""
     out = _Lines()
     for span in document.entities or ():
-        if not _LABEL.fullmatch(span.label):
+        if not _LABEL.fullmatch(span.label) or span.label in _KINDS:
             raise FormatError(
                 f"{document.id}: brat has no type {span.label!r}; use letters, digits, - and _"
             )
@@ -98,6 +98,8 @@ def _add_stance(out: _Lines, stance: Stance, place: Range, text: str) -> None:
 
 def _bound(label: str, place: Range, text: str) -> tuple[str, str]:
     """Type with offsets, and the surface; a line end parts a span into fragments, as brat does."""
+    if not 0 <= place[0] < place[1] <= len(text):
+        raise FormatError(f"{label} [{place[0]}, {place[1]}): outside the text; correct it")
     fragments, start = [], place[0]
     for i in range(place[0], place[1] + 1):
         if i == place[1] or text[i] in "\r\n":
@@ -109,7 +111,7 @@ def _bound(label: str, place: Range, text: str) -> tuple[str, str]:
             f"{label} [{place[0]}, {place[1]}): brat has no span that begins or ends on a line end"
         )
     offsets = ";".join(f"{a} {b}" for a, b in fragments)
-    return f"{label} {offsets}", " ".join(text[a:b] for a, b in fragments)
+    return f"{label} {offsets}", " ".join(text[a:b] for a, b in fragments).replace("\t", " ")
 
 
 def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
@@ -125,8 +127,22 @@ def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
             notes["text without .ann, read as not annotated"] += 1
         lines = _text(ann).split("\n") if ann.is_file() else None
         kept = path.with_suffix(".json")
-        row = json.loads(_text(kept)) if kept.is_file() else {"id": path.stem}
-        yield from_ann(_text(path), lines, row, str(ann), notes)
+        row = _kept(kept) if kept.is_file() else {"id": path.stem}
+        try:
+            yield from_ann(_text(path), lines, row, str(ann), notes)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FormatError(f"{kept}: malformed ({type(error).__name__}); restore it") from None
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """The fields that brat does not hold."""
+    try:
+        row = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise FormatError(f"{path}: no JSON object; restore it or remove it")
+    return row
 
 
 def _text(path: Path) -> str:
@@ -169,13 +185,22 @@ def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> 
         elif kind == "R" and fields[0] in (EVIDENCE, SCOPE) and len(fields) == 3:
             found.parts[fields[2].removeprefix("Arg2:")].append(fields[1].removeprefix("Arg1:"))
         elif kind == "#" and len(columns) > 2 and columns[2].startswith("holder: "):
-            found.holders[fields[-1]] = str(json.loads(columns[2].removeprefix("holder: ")))
+            found.holders[fields[-1]] = _holder(columns[2].removeprefix("holder: "))
         elif kind in ("A", "M", "R", "E", "N", "*", "#"):
             what = {"#": "note", "R": "relation", "E": "event", "N": "normalisation"}
             notes[f"{what.get(kind, 'attribute')} left out: a document has no place for it"] += 1
         else:
             raise FormatError(f"{where}:{number}: no brat line; it begins with {kind!r}")
     return found
+
+
+def _holder(note: str) -> str:
+    """A holder as this module writes it, a JSON string, or as a person types it."""
+    try:
+        value = json.loads(note)
+    except (ValueError, RecursionError):
+        return note
+    return value if isinstance(value, str) else note
 
 
 def _add_bound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -15,7 +16,7 @@ import typer
 
 from annotations.agreement import agreement_report
 from annotations.catalogue import corpus_named
-from annotations.convert import Conversion, Format
+from annotations.convert import Conversion, Format, replacing
 from annotations.corpora import read_corpus
 from annotations.counts import counts
 from annotations.errors import FormatError, KhabarError
@@ -42,10 +43,15 @@ def plain_errors() -> Iterator[None]:
     except KhabarError as error:
         typer.echo(f"khabar: {error}", err=True)
         raise typer.Exit(1) from None
+    except UnicodeEncodeError as error:
+        found = f"lone surrogate at code point {error.start}"
+        typer.echo(f"khabar: a text holds no Unicode ({found}); mend or remove it", err=True)
+        raise typer.Exit(1) from None
     except OSError as error:
-        if error.filename is None:  # no file of the user's: a closed pipe, say
-            raise
-        typer.echo(f"khabar: {error.filename}: {error.strerror}; give another path", err=True)
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise  # no file of the user's: a closed pipe, say
+        where = error.filename or "the output"
+        typer.echo(f"khabar: {where}: {error.strerror}; give another path", err=True)
         raise typer.Exit(1) from None
 
 
@@ -137,14 +143,15 @@ def show(
 ) -> None:
     """Annotated documents as a right-to-left page, alone or beside another annotation of them."""
     with plain_errors():
-        documents = list(Conversion().read(source))
+        conversion = Conversion()
+        documents = list(conversion.read(source))
         if diff is None:
             page = documents_html(documents, source.name)
         else:
-            page = diff_html(
-                documents, list(Conversion().read(diff)), f"{source.name} | {diff.name}"
-            )
-        html.write_text(page, encoding="utf-8")
+            page = diff_html(documents, list(conversion.read(diff)), f"{source.name} | {diff.name}")
+        with replacing(html) as partial:
+            partial.write_text(page, encoding="utf-8")
+        _say(conversion.notes)
     typer.echo(str(html))
 
 
@@ -170,9 +177,10 @@ def corpus(
 def stats(source: Input) -> None:
     """How many documents, words, entities by type, stances, claims and topics; as JSON."""
     with plain_errors():
-        typer.echo(
-            json.dumps(counts(progress(Conversion().read(source))), ensure_ascii=False, indent=1)
-        )
+        conversion = Conversion()
+        found = counts(progress(conversion.read(source)))
+        _say(conversion.notes)
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
 
 
 @annotations_app.command()
@@ -183,9 +191,11 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Annotated files."
     found = 0
     with plain_errors():
         for path in files:
-            for problem in problems(progress(Conversion().read(path))):
+            conversion = Conversion()
+            for problem in problems(progress(conversion.read(path))):
                 typer.echo(f"{path}: {problem}")
                 found += 1
+            _say(conversion.notes)
     if found:
         raise typer.Exit(1)
     typer.echo("no problem found")
@@ -198,5 +208,7 @@ def agree(
 ) -> None:
     """How far two annotations of the same documents agree, and where they do not; as JSON."""
     with plain_errors():
-        report = agreement_report(list(Conversion().read(first)), list(Conversion().read(second)))
+        conversion = Conversion()
+        report = agreement_report(list(conversion.read(first)), list(conversion.read(second)))
+        _say(conversion.notes)
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))

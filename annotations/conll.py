@@ -173,6 +173,17 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
     entity it is in, the longest first, and `O` where there is none.
     """
     spans = nested_order(document.entities or ())
+    for span in spans:
+        if (
+            span.end > len(document.text)
+            or not _TAG.fullmatch(f"B-{span.label}")
+            or (span.label.split() != [span.label])
+        ):
+            raise FormatError(
+                f"{document.id}: {span.label!r} [{span.start}, {span.end}): CoNLL needs a label "
+                f"without spaces and a place in the text of {len(document.text)} code points"
+            )
+    _note(notes, "not annotated, written as O: CoNLL has no third", document.entities is None)
     if flat:
         kept = outermost(spans)
         _note(
@@ -194,7 +205,9 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
                 continue
             held += 1
             first, last = ranges[place[0]], ranges[place[1] - 1]
-            if (first[0], last[1]) != (span.start, span.end):
+            if span.end > high:
+                notes["entity cut at the end of its sentence"] += 1
+            elif (first[0], last[1]) != (span.start, span.end):
                 notes["entity widened to whole words"] += 1
             found.append(WordSpan(*place, span.label))
         columns = [

@@ -6,8 +6,10 @@ markup, `.conll` CoNLL (`.bio` flat CoNLL), a folder brat.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -40,6 +42,32 @@ def format_of(path: Path) -> Format:
             f"{', '.join(get_args(Format))}"
         )
     return _SUFFIXES[suffix]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the place of `path` when all is written, and not before.
+
+    What stands at `path` may be what is being read, and stays whole when something goes wrong.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise FormatError(f"{path}: the folder is not empty; give a new one")
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        if path.is_dir():
+            path.rmdir()
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -82,6 +110,12 @@ class Conversion:
         `model_version` makes Label Studio tasks with predictions, to be corrected by a person.
         """
         kind = kind or format_of(path)
+        with replacing(path) as partial:
+            return self._write(partial, documents, kind, model_version)
+
+    def _write(
+        self, path: Path, documents: Iterable[Document], kind: Format, model_version: str | None
+    ) -> int:
         if kind == "khabar":
             return write_documents(path, documents)
         if kind == "markup":

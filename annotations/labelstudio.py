@@ -15,18 +15,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from annotations.errors import FormatError, not_utf8
 from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
 from annotations.labels import label_schema
 from annotations.offsets import Quoted
-from annotations.regions import Kind, Regions
+from annotations.regions import KINDS, Regions
 from annotations.schema import Document, Range, Stance
 
 Json = dict[str, Any]
 ENTITIES, ATTITUDES, STANCE, HOLDER, TOPIC = "entities", "attitudes", "stance", "holder", "topic"
-TARGET, EVIDENCE, SCOPE = get_args(Kind)
+TARGET, EVIDENCE, SCOPE = KINDS
 CARRIED = "khabar"  # the field of a task's data for what the editor does not show
 _READ_BYTES = 1 << 20
 _BETWEEN = re.compile(r"[\s\[\],]*")  # what stands between the tasks of an export
@@ -68,6 +68,8 @@ def _item(identifier: str, name: str, kind: str, value: Json, **more: Any) -> Js
 
 def _region(identifier: str, name: str, label: str, place: Range, text: str) -> Json:
     start, end = place
+    if not 0 <= start < end <= len(text):
+        raise FormatError(f"{label} [{start}, {end}): outside the text; correct it")
     value = {"start": start, "end": end, "text": text[start:end], "labels": [label]}
     return _item(identifier, name, "labels", value)
 
@@ -105,6 +107,16 @@ class TaskReader:
 
     def document(self, task: Json, where: str) -> Document:
         """The document of a task; `where` names file and task in errors."""
+        try:
+            return self._document(task, where)
+        except FormatError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(
+                f"{where}: the task is malformed ({type(error).__name__}); export as JSON again"
+            ) from None
+
+    def _document(self, task: Json, where: str) -> Document:
         data = task.get("data")
         if not isinstance(data, dict) or not isinstance(data.get("text"), str):
             raise FormatError(f"{where}: a task needs data.text; export as JSON, not JSON_MIN")
@@ -153,32 +165,59 @@ class TaskReader:
             kind, value = item.get("type"), item.get("value") or {}
             identifier, control = str(item.get("id")), item.get("from_name")
             if kind == "labels":
+                if identifier in regions.attitudes:
+                    raise FormatError(f"{name}: region {identifier} stands twice; export again")
                 self._add_labels(regions, item, f"{name}: region {identifier}")
             elif kind == "relation":
                 regions.parts[str(item.get("to_id"))].append(str(item.get("from_id")))
             elif kind == "choices" and control == STANCE:
-                regions.labels[identifier] = str((value.get("choices") or [""])[0])
-            elif kind == "choices" and control == TOPIC and len(value.get("choices") or ()) == 1:
-                topic = str(value["choices"][0])
+                self._take(regions.labels, identifier, _strings(value.get("choices")), "stance")
+            elif kind == "choices" and control == TOPIC:
+                topics = _strings(value.get("choices"))
+                if len(topics) > 1:
+                    self.notes["topic left out: a document has one"] += len(topics) - 1
+                topic = topics[0] if topics else None
             elif kind == "textarea" and control == HOLDER:
-                regions.holders[identifier] = str((value.get("text") or [""])[0])
+                self._take(regions.holders, identifier, _strings(value.get("text")), "holder")
             else:
                 self.notes[f"{kind} of the control {control!r} left out: no place for it"] += 1
         return regions, topic
+
+    def _take(self, table: dict[str, str], identifier: str, found: list[str], what: str) -> None:
+        """Keep the first of what was chosen or written for a region, and count the others."""
+        for text in found:
+            if table.setdefault(identifier, text) is not text:
+                self.notes[f"{what} left out: a target has one"] += 1
 
     def _add_labels(self, regions: Regions, item: Json, where: str) -> None:
         value = item.get("value") or {}
         start, end = value.get("start"), value.get("end")
         if type(start) is not int or type(end) is not int:
             raise FormatError(f"{where}: start and end must be integers; export as JSON")
-        quoted = Quoted(start, end, value.get("text"), where)
-        for label in value.get("labels") or ():
-            if label in get_args(Kind):
-                regions.attitudes[str(item.get("id"))] = (label, quoted)
+        surface = value.get("text")
+        if surface is not None and not isinstance(surface, str):
+            raise FormatError(f"{where}: its text must be a string; export as JSON")
+        quoted = Quoted(start, end, surface, where)
+        labels = _strings(value.get("labels"))
+        if not labels:
+            self.notes["region left out: it has no label"] += 1
+        if len(labels) > 1 and set(labels) & set(KINDS):
+            raise FormatError(f"{where}: {', '.join(labels)} on one region; mark two regions")
+        for label in labels:
+            if label in KINDS:
+                regions.attitudes[str(item.get("id"))] = (KINDS[label], quoted)
                 if (item.get("meta") or {}).get("text") == [_NO_EVIDENCE]:
                     regions.without_evidence.add(str(item.get("id")))
             else:
                 regions.entities.append((self._arabic.get(label, label), quoted))
+
+
+def _strings(value: Any) -> list[str]:
+    """The strings of a list, or of one string alone; empty ones say nothing."""
+    found = [value] if isinstance(value, str) else value or []
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise TypeError("strings expected")
+    return [text for text in found if text.strip()]
 
 
 def _names(completed_by: Any) -> set[str]:
@@ -192,15 +231,22 @@ def read_tasks(path: Path) -> Iterator[Json]:
     """The tasks of an export, one at a time, whether a JSON array or one object a line."""
     decoder, decode = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")().decode
     with path.open("rb") as file:
-        buffer, at, number, ended = "", 0, 0, False
+        buffer, at, number, ended, between = "", 0, 0, False, ""
         while True:
-            at = _BETWEEN.match(buffer, at).end()  # type: ignore[union-attr]  # matches nothing too
+            gap = _BETWEEN.match(buffer, at)
+            assert gap is not None  # it matches nothing too
+            at = gap.end()
+            between += gap[0].strip(" \t\r\n,")
             problem = "it ends inside a task"
             if at < len(buffer):
                 try:
                     task, at = decoder.raw_decode(buffer, at)
                 except json.JSONDecodeError as error:
                     problem = error.msg  # or the task goes on in the next part of the file
+                except (ValueError, RecursionError) as error:
+                    raise FormatError(
+                        f"{path}: task {number + 1} is no JSON ({type(error).__name__})"
+                    ) from None
                 else:
                     number += 1
                     if not isinstance(task, dict):
@@ -217,6 +263,8 @@ def read_tasks(path: Path) -> Iterator[Json]:
                 raise not_utf8(str(path), error) from None
     if at < len(buffer):
         raise FormatError(f"{path}: task {number + 1} is no JSON ({problem}); export again")
+    if between.count("[") != between.count("]"):
+        raise FormatError(f"{path}: cut off after task {number}; export again")
 
 
 def write_tasks(path: Path, documents: Iterable[Document], model_version: str | None = None) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _OPEN = re.compile(r"\[([^\s\[\]\\]+) ")
 _FIELD = re.compile(r"@ ([a-z_]+):(?: (.*))?")
 _SIGN = re.compile(r"\\(.)", re.DOTALL)
 _BAR = " | "  # a bar inside a value is written \|
-_NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)#(\d+)$")
+_NUMBERED = re.compile(r"(?<!\\)((?:\\\\)*)#(\d{1,9})$")
 _LINE_ENDS = {"n": "\n", "r": "\r"}
 _STRINGS = ("title", "source", "date", "license", "label_set", "topic", "form")
 _HOLDER, _SCOPE, _NO_EVIDENCE = "holder: ", "scope: ", "-"
@@ -49,12 +50,14 @@ def read_markup(path: Path) -> Iterator[Document]:
     """The documents of a markup file, in order."""
     with path.open("rb") as file:
         lines = (_decoded(line, f"{path}:{number}") for number, line in enumerate(file, 1))
-        yield from parse_markup(lines, str(path))
+        first = next(lines, "").removeprefix("\ufeff")
+        yield from parse_markup(chain([first], lines), str(path))
 
 
 def _decoded(line: bytes, where: str) -> str:
     try:
-        return line.decode("utf-8").removesuffix("\n")
+        # a carriage return of the text is spelt \\r, a bare one ends the line as Windows does
+        return line.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise not_utf8(where, error) from None
 
@@ -95,6 +98,8 @@ def _document(record: _Record) -> Document:
             elif name in ("stances", "claims") and value == _NONE:
                 lists.setdefault(name, [])
             elif name == "entities" and value == _NONE:
+                if spans:
+                    raise FormatError("entities: none beside marked entities; drop one of the two")
                 values["entities"] = None
             elif name in ("id", *_STRINGS):
                 values[name] = _plain(value)
@@ -145,7 +150,7 @@ def _parse_stance(value: str, text: str) -> Stance:
     if not target:
         raise FormatError("a stance reads `label | target | evidence`")
     name, number = _numbered(target)
-    place = _place(name, number, text) if number else None
+    place = _place(name, number, text) if number is not None else None
     holder, scope, evidence = None, None, []
     for part in rest[:-1]:
         if part.startswith(_HOLDER):

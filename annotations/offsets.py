@@ -87,7 +87,7 @@ _LINE_ENDS = re.compile(r"(?:\\n|[\r\n])+")
 
 
 def _one_line(surface: str) -> str:
-    return _LINE_ENDS.sub(" ", surface)
+    return _LINE_ENDS.sub(" ", surface).replace("\t", " ")
 
 
 def _complaint(text: str, span: Quoted) -> str:

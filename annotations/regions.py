@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from annotations.offsets import Quoted, reconcile
 from annotations.schema import Span, Stance
 
 Kind = Literal["TARGET", "EVIDENCE", "SCOPE"]
+KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Regions:
             used.update(parts)
             evidence = tuple(where[p] for p in parts if self.attitudes[p][0] == "EVIDENCE")
             scopes = [where[p] for p in parts if self.attitudes[p][0] == "SCOPE"]
+            if len(scopes) > 1:
+                notes["scope left out: a stance has one"] += len(scopes) - 1
             start, end = where[name]
             stances.append(
                 Stance(

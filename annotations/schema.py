@@ -54,6 +54,10 @@ class Stance:
             raise DocumentError(
                 "stance: the target is empty; name whom or what the stance is toward"
             )
+        if self.holder is not None and not self.holder.strip():
+            raise DocumentError(
+                f"stance toward {self.target!r}: the holder is empty; name it or use null"
+            )
         if (self.start is None) != (self.end is None):
             raise DocumentError(f"stance toward {self.target!r}: start and end are set together")
         if self.start is not None and self.end is not None:

@@ -71,7 +71,7 @@ def with_text(row: dict[str, Any], text: str, where: str) -> Document:
 
 def read_standoff(path: Path, texts: Callable[[set[str]], dict[str, str]]) -> Iterator[Document]:
     """The documents of a standoff file; `texts` gives the corpus texts of a set of ids."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().decode("utf-8").split("\n")
     rows = [json.loads(line) for line in lines if line.strip()]
     found = texts({row["passage"]["corpus_id"] for row in rows})
     for number, row in enumerate(rows, 1):

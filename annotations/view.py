@@ -130,7 +130,7 @@ def _text(document: Document, schema: LabelSchema, other: _Other | None) -> str:
     closing: dict[int, int] = defaultdict(int)
     for span in spans:
         opening[span.start].append(span)
-        closing[span.end] += 1
+        closing[min(span.end, len(document.text))] += 1
     edges = {0, len(document.text), *opening, *closing}
     edges.update(edge for (start, end), _ in evidence for edge in (start, end))
     ordered = sorted(edge for edge in edges if edge <= len(document.text))
@@ -155,8 +155,11 @@ def _leaf(text: str, start: int, evidence: Sequence[tuple[Range, str]]) -> str:
 
 def _nesting(spans: tuple[Span, ...]) -> list[Span]:
     """The spans that can be shown as nested marks: of two that cross, the first in order."""
-    crossed = {second for _, second in crossing_pairs(spans)}
-    return [span for span in nested_order(spans) if span not in crossed]
+    shown: list[Span] = []
+    for span in nested_order(spans):
+        if not crossing_pairs((*shown, span)):
+            shown.append(span)
+    return shown
 
 
 def _only(alone: bool) -> str:

@@ -31,7 +31,10 @@ def documents(draw: st.DrawFn, visible: bool = False) -> Document:
         target = text[start:end] if placed else draw(SIGNS)
         if target.strip():
             where = (start, end) if placed else (None, None)
-            scope, holder = draw(st.sampled_from([None, ranges[0]])), draw(st.none() | SIGNS)
+            scope, holder = (
+                draw(st.sampled_from([None, ranges[0]])),
+                draw(st.none() | SIGNS.filter(str.strip)),
+            )
             evidence = draw(st.sampled_from([None, (), tuple(ranges)]))
             label = draw(st.sampled_from(["favor", "against", "neutral"]))
             stances.append(Stance(target, label, *where, scope, holder, evidence))

@@ -262,3 +262,24 @@ def test_what_nobody_judged_is_left_out_of_the_report() -> None:
     report = agreement_report([Document("a", TEXT)], [Document("a", TEXT)])
     assert set(report) == {"spans", "spans_partial", "spans_per_type", "disagreements"}
     assert report["spans"]["f1"] == 1.0
+
+
+def test_parts_that_are_no_paragraphs_and_several_holders_are_compared() -> None:
+    one = replace(WHOLE, stances=(Stance("داعش", "favor", scope=(0, 9)),))
+    two = replace(WHOLE, stances=(Stance("داعش", "against", scope=(0, 9)),))
+    report = agreement_report([one], [two])
+    assert {"id": "a", "stance_of_paragraphs": "داعش", "first": "favor", "second": "against"} in (
+        report["disagreements"]
+    )
+    held = [Stance("داعش", "favor", holder="أ"), Stance("داعش", "against", holder="ب")]
+    report = agreement_report(
+        [replace(WHOLE, stances=tuple(held))], [replace(WHOLE, stances=tuple(held[::-1]))]
+    )
+    assert report["stance_of_holders"] == {"items": 2, "same": 1.0, "kappa": 1.0}
+
+
+def test_repeated_ids_are_refused_and_unannotated_texts_are_no_disagreement() -> None:
+    with pytest.raises(DocumentError, match="a: stands twice"):
+        agreement_report([WHOLE, WHOLE], [WHOLE])
+    report = agreement_report([WHOLE], [replace(WHOLE, entities=None)])
+    assert report["spans"] == {"first": 0, "second": 0, "both": 0, "f1": 1.0}

@@ -76,3 +76,32 @@ def test_a_file_that_cannot_be_read_is_one_line_and_status_1(tmp_path: Path, ver
     done = run(verb, path, status=1)
     assert done.stderr.startswith("khabar: ") and done.stderr.count("\n") == 1
     assert "no such file" in run(verb, tmp_path / "none.jsonl", status=1).stderr
+
+
+def test_a_file_may_be_written_over_itself_and_survives_what_goes_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(GOLD.read_bytes())
+    run("convert", path, path)
+    assert list(read_documents(path)) == [seed_document()]
+    bad = tmp_path / "bad.json"
+    bad.write_text("[{")
+    before = path.read_bytes()
+    run("convert", bad, path, status=1)
+    assert path.read_bytes() == before
+    run("convert", bad, tmp_path / "brat", status=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "bad.json"]
+
+
+def test_what_was_left_out_is_said_by_every_verb(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.txt").write_text("ا ب ت")
+    (tmp_path / "b" / "a.ann").write_text("T1\tORG 0 1;4 5\tا ت\n")
+    for words in (("stats",), ("validate",), ("show", "--html", tmp_path / "a.html")):
+        assert "1 x discontinuous span left out" in run(*words, tmp_path / "b").stderr
+
+
+def test_a_lone_surrogate_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "a", "text": "\\ud800b", "entities": []}\n')
+    done = run("convert", path, tmp_path / "b.jsonl", status=1)
+    assert done.stderr.count("\n") == 1 and "lone surrogate" in done.stderr

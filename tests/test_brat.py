@@ -100,3 +100,15 @@ def test_what_brat_cannot_show_is_refused(tmp_path: Path) -> None:
         write_folder(tmp_path, [])
     with pytest.raises(FormatError, match=r"no \.txt file"):
         list(read_folder(tmp_path / "none", Counter()))
+
+
+def test_a_holder_may_be_typed_by_hand_and_a_broken_side_file_is_told(tmp_path: Path) -> None:
+    lines = [*ANN.split("\n"), "A2\tStance T3 favor", "#2\tAnnotatorNotes T3\tholder: سالم"]
+    document = from_ann(TEXT, lines, {"id": "a"}, "a.ann", Counter())
+    assert [stance.holder for stance in document.stances or ()] == ["سالم"]
+    (tmp_path / "a.txt").write_text("نص")
+    (tmp_path / "a.ann").write_text("")
+    for broken in ("{bad", "[1]", '{"id": "a", "stances": [1]}'):
+        (tmp_path / "a.json").write_text(broken)
+        with pytest.raises(FormatError, match=r"a\.json: "):
+            list(read_folder(tmp_path, Counter()))

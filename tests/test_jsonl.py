@@ -33,7 +33,7 @@ stances = st.builds(
     labels,
     st.none() | ranges,
     st.none() | ranges,
-    optional,
+    st.none() | texts.filter(lambda text: bool(text.strip())),
     st.none() | st.lists(ranges, max_size=3).map(tuple),
 )
 documents = st.builds(

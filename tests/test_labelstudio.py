@@ -170,6 +170,9 @@ def test_exports_are_read_a_task_at_a_time(
         ('[{"data": ', "task 1 is no JSON"),
         ('[{"data": {}}, 3]', "task 2 is no object"),
         ('[{"data": {}}, nul', "task 2 is no JSON"),
+        ('[{"data": {}},', "cut off after task 1"),
+        ("[", "cut off after task 0"),
+        ("[{" + '"a":' * 100_000, "task 1 is no JSON"),
     ],
 )
 def test_a_broken_export_is_told(tmp_path: Path, text: str, words: str) -> None:
@@ -192,3 +195,63 @@ def test_the_project_names_every_label_in_arabic_from_right_to_left() -> None:
     for name, labels in (("stance", schema.stances), ("topic", schema.topics)):
         choices = root.findall(f"Choices[@name='{name}']/Choice")
         assert {c.get("value"): c.get("html") for c in choices} == labels
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"annotations": 3},
+        {"annotations": [None]},
+        {"annotations": [{"result": {"a": 1}}]},
+        {"annotations": [{"result": [None]}]},
+        {"annotations": [{"result": [{"type": "labels", "value": []}]}]},
+        {"data": {"text": TEXT, "khabar": [1]}},
+        {"data": {"text": TEXT, "khabar": {"stances": [1]}}},
+    ],
+)
+def test_a_malformed_task_is_one_error_that_names_it(broken: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=r"^(file: task 7|task-7)"):
+        TaskReader().document({**exported([region("a", "GPE", "عمان")]), **broken}, "file: task 7")
+
+
+def test_one_string_is_a_list_of_one_and_empty_ones_say_nothing() -> None:
+    target = region("t", "TARGET", "سالم", "attitudes")
+    work = [
+        {
+            **region("a", "GPE", "عمان"),
+            "value": {**region("a", "", "عمان")["value"], "labels": "GPE"},
+        },
+        target,
+        {**target, "from_name": "stance", "type": "choices", "value": {"choices": "favor"}},
+        {**target, "from_name": "holder", "type": "textarea", "value": {"text": [""]}},
+    ]
+    document = TaskReader().document(exported(work), "t")
+    assert [span.label for span in document.entities or ()] == ["GPE"]
+    assert [(s.label, s.holder) for s in document.stances or ()] == [("favor", None)]
+
+
+def test_what_there_is_more_than_once_is_counted_or_refused() -> None:
+    target = region("t", "TARGET", "سالم", "attitudes")
+    chosen = {**target, "from_name": "stance", "type": "choices"}
+    work = [
+        target,
+        {**chosen, "value": {"choices": ["favor"]}},
+        {**chosen, "value": {"choices": ["against"]}},
+        {**region("n", "", "عمان"), "value": {**region("n", "", "عمان")["value"], "labels": []}},
+        {
+            "id": "k",
+            "from_name": "topic",
+            "type": "choices",
+            "value": {"choices": ["politics", "health"]},
+        },
+    ]
+    reader = TaskReader()
+    document = reader.document(exported(work), "t")
+    assert [s.label for s in document.stances or ()] == ["favor"]
+    assert {note for note in reader.notes if "left out" in note} == {
+        "stance left out: a target has one",
+        "region left out: it has no label",
+        "topic left out: a document has one",
+    }
+    with pytest.raises(FormatError, match="task-7: region t stands twice"):
+        TaskReader().document(exported([target, target]), "t")

@@ -59,6 +59,11 @@ def test_what_is_typed_is_read() -> None:
         ("@ id: x\n[GPE ]", r"a:1: \[GPE \] holds no word"),
         ("@ id: x\n[] عمان", r"a:1: a \[ without a type"),
         ("@ id: x\nعمان\n@ stance: favor", "a:3: a stance reads"),
+        (
+            "@ id: x\nعمان\n@ stance: favor | عمان#0",
+            r"'عمان' does not stand in the text a 0\. time",
+        ),
+        ("@ id: x\n@ entities: none\n[GPE عمان]", "a:2: entities: none beside marked entities"),
         ("@ id: x\nعمان\n@ claim: agree", "a:3: a claim reads"),
         ("@ id: x\nعمان\n@ stance: favor | عمان | قال", "'قال' does not stand in the text;"),
         (
@@ -107,3 +112,9 @@ def test_the_seed_survives_a_file(tmp_path: Path) -> None:
     assert write_markup(path, [seed_document(), seed_document()]) == 2
     first, second = read_markup(path)
     assert first == second == seed_document()
+
+
+def test_a_file_from_windows_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.markup"
+    path.write_bytes(b"\xef\xbb\xbf" + TYPED.replace("\n", "\r\n").encode())
+    assert list(read_markup(path)) == list(parse_markup(TYPED.split("\n"), "a"))

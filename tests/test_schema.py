@@ -144,3 +144,8 @@ def test_duplicates_are_found_wherever_they_stand(found: tuple[Span, ...]) -> No
     twice = duplicates(found)
     assert set(twice) == {span for span in found if found.count(span) > 1}
     assert len(set(twice)) == len(twice)
+
+
+def test_a_holder_has_a_name() -> None:
+    with pytest.raises(DocumentError, match="the holder is empty; name it or use null"):
+        Stance("سالم", "favor", holder=" ")
