@@ -12,7 +12,7 @@ from typing import Literal
 
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
-from annotations.schema import Document
+from annotations.schema import Claim, Document
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
 from training.splits import Part, held_out_part
@@ -60,22 +60,25 @@ def stance_views(documents: Sequence[Document]) -> list[Document]:
 
 
 def claim_views(documents: Sequence[Document]) -> list[Document]:
-    """Claims, each with the sentence of its text that shares most words with it: the one that says
-    what the text says of it.
+    """Claims, each with the three sentences of its text that speak most of it.
+
+    What a text says of a claim is said by the first of the three; the others say nothing (other)
+    unless they share half of its words, and then they are left out.
     """
     views = []
     for document in documents:
         parts = [document.text[start:end] for start, end in sentences(document.text)]
         for claim in document.claims or ():
-            said = max(parts, key=lambda part: shared_words(claim.text, part))
-            views.append(Document(f"{document.id}-claim", said, claims=(claim,)))
+            ranked = sorted(parts, key=lambda part: -shared_words(claim.text, part))[:3]
+            for i, part in enumerate(ranked):
+                if i == 0 or shared_words(claim.text, part) < 0.5:
+                    label = claim.label if i == 0 else "unrelated"
+                    views.append(
+                        Document(f"{document.id}-claim", part, claims=(Claim(claim.text, label),))
+                    )
     return views
 
 
 def topic_views(documents: Sequence[Document]) -> list[Document]:
-    """The documents that have a topic, their title the first line of their text."""
-    return [
-        replace(d, text=f"{d.title}\n{d.text}" if d.title else d.text, entities=None, stances=None)
-        for d in documents
-        if d.topic is not None
-    ]
+    """The documents that have a topic."""
+    return [document for document in documents if document.topic is not None]
