@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.conll import Sentence, read_sentences
+from annotations.jsonl import read_documents
 from annotations.schema import Document
 from annotations.text import normalize
 from training.corpora import claim_documents, load, sentences_of, unrelated_claims, write_splits
@@ -119,8 +120,17 @@ def test_the_written_splits_read_back_as_the_same_sentences(
     data_folder: Path, tmp_path: Path
 ) -> None:
     written = dict(write_splits(tmp_path / "runs" / "splits"))
-    assert [path.name for path in written] == [f"anercorp-{part}.conll" for part in PARTS]
-    for part, (path, count) in zip(PARTS, written.items(), strict=True):
-        sentences = [sentence for _, sentence in sentences_of("anercorp", part)]
-        assert list(read_sentences(path)) == sentences
-        assert count == len(sentences)
+    counts = {path.name: count for path, count in written.items()}
+    passages = {f"antnews-{name}.jsonl" for name in (*PARTS, "first", "second")}
+    assert set(counts) == passages | {f"anercorp-{part}.conll" for part in PARTS}
+    for path, count in written.items():
+        name, part = path.stem.split("-")
+        if name == "anercorp":
+            sentences = [sentence for _, sentence in sentences_of("anercorp", part)]
+            assert list(read_sentences(path)) == sentences
+            assert count == len(sentences)
+        else:
+            documents = list(read_documents(path))
+            assert count == len(documents)
+            if part in PARTS:
+                assert documents == load("antnews", part)
