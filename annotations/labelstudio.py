@@ -28,7 +28,7 @@ Json = dict[str, Any]
 ENTITIES, ATTITUDES, STANCE, HOLDER, TOPIC = "entities", "attitudes", "stance", "holder", "topic"
 TARGET, EVIDENCE, SCOPE = KINDS
 CARRIED = "khabar"  # the field of a task's data for what the editor does not show
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
 _BETWEEN = re.compile(r"[\s\[\],]*")  # what stands between the tasks of an export
 _NO_EVIDENCE = "no evidence"  # a note on a TARGET: looked for, and there is none
 
