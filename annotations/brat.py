@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from annotations.errors import FormatError, not_utf8
-from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
+from annotations.jsonl import (
+    carried_stances,
+    document_from_dict,
+    document_to_dict,
+    merge_stances,
+)
 from annotations.offsets import Quoted
 from annotations.regions import Kind, Regions
 from annotations.schema import Document, Range, Stance
@@ -59,9 +64,7 @@ def write_folder(folder: Path, documents: Iterable[Document]) -> int:
         (folder / f"{stem}.ann").write_bytes(to_ann(document).encode("utf-8"))
         row = document_to_dict(document)
         kept = {name: row[name] for name in row if name not in ("text", "entities")}
-        kept["stances"] = row["stances"] and [
-            None if stance["start"] is not None else stance for stance in row["stances"]
-        ]
+        kept["stances"] = carried_stances(row["stances"])
         kept["annotated"] = row["entities"] is not None
         (folder / f"{stem}.json").write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
     return count

@@ -54,14 +54,19 @@ def _rows(
             ) from None
 
 
+def _claim_label(row: dict[str, str], known: tuple[str, ...], path: Path, number: int) -> str:
+    """What a pair's row says of its claim, one of the corpus's labels."""
+    label = row["stance"].strip().lower()
+    if label not in known:
+        names = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise FormatError(f"{path}: row {number}: unknown stance {label!r}; use {names}")
+    return label
+
+
 def read_ans_pairs(path: Path) -> Iterator[Document]:
     """ANS headline pairs `s1,s2,stance`: what the text s2 says of the claim s1."""
     for number, row in _rows(path, ("s1", "s2", "stance")):
-        label = row["stance"].strip().lower()
-        if label not in ("agree", "disagree", "other"):
-            raise FormatError(
-                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree or other"
-            )
+        label = _claim_label(row, ("agree", "disagree", "other"), path, number)
         yield Document(f"{path.stem}-{number}", row["s2"], claims=(Claim(row["s1"], label),))
 
 
@@ -86,11 +91,7 @@ def read_austr(path: Path) -> Iterator[Document]:
     """AuSTR pairs: what an authority's tweet says of a rumour; the id begins with the rumour's."""
     columns = ("rumor_id", "evidence_id", "rumor_text", "evidence_text", "stance")
     for number, row in _rows(path, columns, delimiter="\t", quoting=csv.QUOTE_NONE):
-        label = row["stance"].strip().lower()
-        if label not in ("agree", "disagree", "other"):
-            raise FormatError(
-                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree or other"
-            )
+        label = _claim_label(row, ("agree", "disagree", "other"), path, number)
         name = f"{row['rumor_id']}-{row['evidence_id']}"
         yield Document(name, row["evidence_text"], claims=(Claim(row["rumor_text"], label),))
 
@@ -98,12 +99,7 @@ def read_austr(path: Path) -> Iterator[Document]:
 def read_arabicfc(path: Path) -> Iterator[Document]:
     """ArabicFC pairs: what an article says of a claim; the id begins with the claim's."""
     for number, row in _rows(path, ("claimID", "claim", "articleText", "stance"), delimiter="\t"):
-        label = row["stance"].strip().lower()
-        if label not in ("agree", "disagree", "discuss", "unrelated"):
-            raise FormatError(
-                f"{path}: row {number}: unknown stance {label!r}; use agree, disagree, discuss or "
-                "unrelated"
-            )
+        label = _claim_label(row, ("agree", "disagree", "discuss", "unrelated"), path, number)
         name = f"{row['claimID']}-{number}"
         yield Document(name, row["articleText"], claims=(Claim(row["claim"], label),))
 

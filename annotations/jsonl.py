@@ -99,6 +99,18 @@ def document_from_dict(row: dict[str, Any]) -> Document:
     )
 
 
+def carried_stances(
+    rows: Sequence[dict[str, Any]] | None,
+) -> list[dict[str, Any] | None] | None:
+    """What of a document's stances (JSON objects) has no place in its text; None for each that has.
+
+    `merge_stances` is the way back.
+    """
+    if rows is None:
+        return None
+    return [row if row["start"] is None else None for row in rows]
+
+
 def merge_stances(
     kept: Sequence[dict[str, Any] | None] | None, placed: Sequence[Stance]
 ) -> tuple[Stance, ...] | None:

@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from annotations.errors import FormatError, not_utf8
-from annotations.jsonl import document_from_dict, document_to_dict, merge_stances
+from annotations.jsonl import (
+    carried_stances,
+    document_from_dict,
+    document_to_dict,
+    merge_stances,
+)
 from annotations.labels import label_schema
 from annotations.offsets import Quoted
 from annotations.regions import KINDS, Regions
@@ -41,9 +46,7 @@ def to_task(document: Document, model_version: str | None = None) -> Json:
     row = document_to_dict(document)
     carried = {name: row[name] for name in row if name not in ("text", "entities", "topic")}
     placed = [stance for stance in document.stances or () if stance.start is not None]
-    carried["stances"] = row["stances"] and [
-        None if stance["start"] is not None else stance for stance in row["stances"]
-    ]
+    carried["stances"] = carried_stances(row["stances"])
     carried["annotated"] = document.entities is not None
     result = [
         _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
