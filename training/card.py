@@ -36,11 +36,11 @@ def model_card(manifest: Manifest) -> str:
         *(_label_table(entry) for entry in manifest.scores),
         "## Heads",
         _head_table(manifest),
-        "Heads marked experimental had too little data to be measured: do not rely on them. The "
+        "Heads marked experimental learnt from too little to be relied on. The "
         "gold of the `khabar` and `stance` heads is small and was made by language models: the "
         "Wojood sample (made by people), news written for the project, passages of ANT, the seed "
         "article. Expect the rarer types and unfamiliar outlets to be read worse than the scores "
-        "say. Confidences are calibrated on splits of their own; an experimental head's are not.",
+        "say. Confidences are calibrated on splits of their own, where these are large enough.",
         "## Training data",
         _data_table(manifest.data),
         "What was annotated for this project (seed, authored, antnews) was annotated by language "
