@@ -17,6 +17,7 @@ from serving.tagger import Tagger
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models train faster on one thread
 
 
 @pytest.fixture(scope="session")

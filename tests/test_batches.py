@@ -121,3 +121,57 @@ def test_texts_have_one_label_each() -> None:
     assert batch["labels"].tolist() == [1, 0]
     assert batch["labels"].dtype == torch.int64
     assert batch["head_index"].item() == 1
+
+
+def test_half_a_pass_draws_another_half_each_epoch() -> None:
+    plan = PlannedBatches([SourceExamples("a", range(40), 0.5)], [20] * 40, 2, 200, seed=1)
+    first, second = (
+        {row for batch in batches for row in batch}
+        for batches in (plan.batches[: plan.epoch_ends[0]], plan.batches[plan.epoch_ends[0] :])
+    )
+    assert len(first) == len(second) == 20 and first != second
+    more = PlannedBatches([SourceExamples("a", range(40), 2.25)], [20] * 40, 1, 200, seed=1)
+    seen = Counter(row for batch in more for row in batch)
+    assert sorted(seen.values()) == [2] * 30 + [3] * 10
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0, 1e6])
+def test_temperature_levels_the_sources_and_keeps_their_sum(temperature: float) -> None:
+    sizes = [1000, 100, 10]
+    sources, first = [], 0
+    for name, size in zip("abc", sizes, strict=True):
+        sources.append(SourceExamples(name, range(first, first + size), 1))
+        first += size
+    plan = PlannedBatches(sources, [10] * first, 1, 100, 1, temperature)
+    rows = [row for batch in plan for row in batch]
+    counts = [sum(row in source.rows for row in rows) for source in sources]
+    shares = [size ** (1 / temperature) for size in sizes]
+    for count, share in zip(counts, shares, strict=True):
+        assert count == pytest.approx(sum(sizes) * share / sum(shares), abs=1)
+    assert set(rows) >= set(sources[2].rows)  # the smallest is whole at any temperature
+
+
+def test_a_plan_may_end_early_and_knows_its_epochs() -> None:
+    sources = [SourceExamples("a", range(40), 1)]
+    whole = PlannedBatches(sources, [20] * 40, 3, 200, seed=1)
+    short = PlannedBatches(sources, [20] * 40, 3, 200, seed=1, max_steps=6)
+    assert short.batches == whole.batches[:6]
+    end = whole.epoch_ends[0]
+    assert short.epoch_ends == [end, 6] and 1 < 6 < 2 * end
+    assert whole.epoch_of(0) == 0 and whole.epoch_of(end) == 1
+    assert whole.epoch_of(end + 1) == pytest.approx(1 + 1 / (whole.epoch_ends[1] - end))
+    assert whole.epoch_of(len(whole)) == 3
+
+
+def test_batches_of_a_silent_source_bring_what_its_words_may_be() -> None:
+    head = Head(name="anercorp", kind="flat", labels=("PERS", "LOC"))
+    silent = torch.tensor([True, False, False, True, True])
+    collate = Collator([head], pad=1, unknown={"wikifane": silent})
+    row = {"input_ids": [0, 5, 2], "segments": [0, 1, 0], "labels": [-100, 1, -100]}
+    known = row | {"head": "anercorp", "source": "anercorp"}
+    partial = row | {"head": "anercorp", "source": "wikifane", "labels": [-100, -101, -100]}
+    assert "unknown" not in collate([known, known])
+    batch = collate([known, partial])
+    assert batch["unknown"].shape == (6, 5)
+    assert (batch["unknown"][3:] == silent).all()
+    assert batch["unknown"][:3].sum() == 3 and batch["unknown"][:3, 0].all()

@@ -127,6 +127,7 @@ def test_people_read_topic_stances_and_names(smoke_bundle: Path) -> None:
 
 
 def test_names_are_counted_for_people() -> None:
+    from serving.cli import _readable
     from serving.prediction import Entity, Labelled, Prediction
 
     def entity(start: int, label: str, name: str) -> Entity:
@@ -136,7 +137,7 @@ def test_names_are_counted_for_people() -> None:
     prediction = Prediction(
         "a1", (*found, entity(3, "GPE", "القائم")), (Labelled("politics", 0.974),)
     )
-    assert khabar._readable(prediction).splitlines() == [
+    assert _readable(prediction).splitlines() == [
         "a1",
         "  topic   politics 0.97",
         "  GPE      القائم (2)، حمص",
@@ -235,7 +236,17 @@ def test_an_unknown_verb_is_status_2_and_help_is_no_error() -> None:
     assert runner.invoke(khabar.app, ["sing"]).exit_code == 2
     shown = runner.invoke(khabar.app, ["--help"])
     assert shown.exit_code == 0
-    for verb in ("tag", "evaluate", "train", "serve", "encoder", "annotations"):
+    for verb in (
+        "tag",
+        "evaluate",
+        "train",
+        "report",
+        "export",
+        "serve",
+        "encoder",
+        "models",
+        "bench",
+    ):
         assert verb in shown.stdout
 
 

@@ -24,9 +24,9 @@ from training.examples import (
     word_examples,
     word_tags,
 )
+from training.preparation import text_encoder
 from training.settings import Windows, load_recipe
 from training.tiny import save_tiny_encoder
-from training.trainer import text_encoder
 
 TYPES = ("PERS", "GPE", "ORG", "DATE")
 NESTED = Head(name="khabar", kind="nested", labels=TYPES)

@@ -1,7 +1,11 @@
-"""Training: the shipped BERT recipe, exact resume, and errors that say what to do."""
+"""Fine-tuning: a resumed run ends with the same weights however it ended, and long work tells in
+time what will not do.
+"""
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,110 +13,51 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForMaskedLM
+from safetensors.torch import load_file
+from transformers import Trainer
 
 import configs
 import training.trainer
-from annotations.seed import seed_text
-from annotations.text import normalize
-from serving.encoding import WindowRule
-from serving.tagger import Tagger
-from training.encoders import encoder_folder, load_encoder, special_pieces
-from training.model import MultiHeadModel
-from training.packaged import EncoderError
+from annotations.errors import MissingExtraError
+from training.encoders import encoder_folder, load_encoder
+from training.interruption import InterruptedRunError, StopOnSignal
+from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
-from training.settings import Encoder, Optimiser, Recipe, Source, load_recipe
-from training.trainer import LogProgress, TrainingError, adamw, fit, prepare
+from training.runs import Run, RunError
+from training.settings import Export, Optimiser, Recipe, Source, Tracking, load_recipe
+from training.trainer import fit
 
-RECIPES = configs.folder() / "train"
-SEED_SOURCES = (Source(corpus="seed", head="khabar"), Source(corpus="seed-claims", head="claim"))
-
-
-def save_bert(folder: Path, fast_tokenizer: bool) -> None:
-    """CAMeLBERT's layout, small: 12 attention heads, WordPiece, a masked-language head on top.
-
-    As on the hub the tokenizer is a bare vocab.txt; `fast_tokenizer` saves tokenizer.json too.
-    """
-    folder.mkdir()
-    tokenizer = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
-    lines = normalize(seed_text()).text.splitlines()
-    tokenizer.train_from_iterator(lines, vocab_size=400, min_frequency=1, show_progress=False)
-    tokenizer.save_model(str(folder))
-    if fast_tokenizer:
-        tokenizer.save(str(folder / "tokenizer.json"))
-    names = {"do_lower_case": False, "model_max_length": 512, "tokenizer_class": "BertTokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names))
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=12,
-        intermediate_size=96,
-        architectures=["BertForMaskedLM"],
-    )
-    torch.manual_seed(4)
-    BertForMaskedLM(config).save_pretrained(folder)
+SMOKE = configs.folder() / "train" / "smoke.yaml"
+SOURCES = (Source(corpus="seed", head="khabar"), Source(corpus="seed-claims", head="claim"))
+Weights = dict[str, torch.Tensor]
 
 
-@pytest.mark.parametrize("fast_tokenizer", [True, False], ids=["tokenizer.json", "vocab.txt"])
-def test_a_local_bert_folder_is_an_encoder_whose_pieces_are_its_own(
-    tmp_path: Path, fast_tokenizer: bool
-) -> None:
-    save_bert(tmp_path / "camelbert", fast_tokenizer)
-    before = sorted(path.name for path in (tmp_path / "camelbert").iterdir())
-    folder = encoder_folder(Encoder(source=str(tmp_path / "camelbert")), tmp_path / "cache")
-    assert special_pieces(folder / "tokenizer.json") == {"begin": 2, "end": 3, "pad": 0}
-    recipe = load_recipe(RECIPES / "camelbert.yaml")
-    encoder = training.trainer.text_encoder(recipe, folder)
-    words = (tmp_path / "camelbert" / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    pieces = [words[i] for i in encoder.pieces("القوّات العراقيـــة دخلت القائم")]
-    assert "".join(pieces).replace("##", "") == "القواتالعراقيةدخلتالقائم"
-    assert load_encoder(folder).config.vocab_size == len(words)
-    # the folder that was given is left as it was
-    assert sorted(path.name for path in (tmp_path / "camelbert").iterdir()) == before
-
-
-def test_the_camelbert_recipe_makes_a_bundle_in_one_step(tmp_path: Path) -> None:
-    save_bert(tmp_path / "camelbert", fast_tokenizer=False)
-    shipped = load_recipe(RECIPES / "camelbert.yaml")
-    assert shipped.encoder.source == "CAMeL-Lab/bert-base-arabic-camelbert-mix"
-    changes = {
-        "encoder": Encoder(source=str(tmp_path / "camelbert")),
-        "sources": SEED_SOURCES[:1],
-        "lexicon": ("seed",),
-        "optimiser": shipped.optimiser.model_copy(update={"epochs": 1, "warmup_fraction": 0.0}),
-    }
-    bundle = run_recipe(shipped.model_copy(update=changes), tmp_path / "run")
-    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
-    state = json.loads((checkpoint / "trainer_state.json").read_text())
-    assert state["global_step"] == state["max_steps"] == 1
-    tagger = Tagger.from_bundle(bundle)
-    assert {head.name for head in tagger.bundle.manifest.heads} == set(shipped.heads)
-    assert tagger.reader.encoder.window == WindowRule(size=256, overlap_tokens=48)
-    (prediction,) = tagger.tag([seed_text()])
-    assert prediction.error is None and prediction.topics
-    for entity in prediction.entities:
-        assert seed_text()[entity.start : entity.end] == entity.text
-
-
-def small_recipe(**optimiser: object) -> Recipe:
+def small_recipe(checkpoint_steps: int = 200, **optimiser: object) -> Recipe:
     """The smoke recipe on two sources: 8 steps or so, with dropout, so that chance matters."""
-    smoke = load_recipe(RECIPES / "smoke.yaml")
     settings = {"epochs": 2, "max_batch_tokens": 512, "bf16": False, "dropout": 0.3} | optimiser
-    return smoke.model_copy(
-        update={"sources": SEED_SOURCES, "optimiser": Optimiser.model_validate(settings)}
-    )
+    changes = {
+        "sources": SOURCES,
+        "optimiser": Optimiser.model_validate(settings),
+        "tracking": Tracking(checkpoint_steps=checkpoint_steps, log_steps=2),
+    }
+    return load_recipe(SMOKE).model_copy(update=changes)
 
 
-def train(recipe: Recipe, run: Path) -> dict[str, torch.Tensor]:
+def train(recipe: Recipe, run: Path) -> Weights:
+    run.mkdir(parents=True, exist_ok=True)
     folder = encoder_folder(recipe.encoder, run.parent / "encoder")
     model, _ = fit(recipe, folder, prepare(recipe, folder), run)
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
-class PowerCut(LogProgress):
-    """Stops a run after its fifth step."""
+def assert_same(first: Weights, second: Weights) -> None:
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        assert torch.equal(weight, second[name]), name
+
+
+class PowerCut(StopOnSignal):
+    """The power fails after the fifth step."""
 
     def on_step_end(self, args: object, state: object, control: object, **_: object) -> None:
         if state.global_step == 5:  # type: ignore[attr-defined]
@@ -122,35 +67,76 @@ class PowerCut(LogProgress):
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = small_recipe()
-    whole = train(recipe, tmp_path / "whole")
-    arguments = training.trainer._arguments
-
-    def saving_often(recipe: Recipe, run: Path) -> object:
-        made = arguments(recipe, run)
-        made.save_steps = 3
-        return made
-
-    monkeypatch.setattr(training.trainer, "_arguments", saving_often)
+    whole = train(small_recipe(), tmp_path / "whole")
     with monkeypatch.context() as during:
-        during.setattr(training.trainer, "LogProgress", PowerCut)
+        during.setattr(training.trainer, "StopOnSignal", PowerCut)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, tmp_path / "cut")
+            train(small_recipe(checkpoint_steps=3), tmp_path / "cut")
     assert [path.name for path in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-3"]
     # the power went while the next checkpoint was being written
     half = tmp_path / "cut" / "checkpoint-6"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"\0" * 100)
-    resumed = train(recipe, tmp_path / "cut")
-    assert whole.keys() == resumed.keys()
-    for name, weight in whole.items():
-        assert torch.equal(weight, resumed[name]), name
-    start = encoder_folder(recipe.encoder, tmp_path / "encoder")
-    untrained = load_encoder(start).state_dict()
-    assert not torch.equal(
-        whole["encoder.embeddings.word_embeddings.weight"],
-        untrained["embeddings.word_embeddings.weight"],
+    assert_same(whole, train(small_recipe(), tmp_path / "cut"))
+    untrained = load_encoder(tmp_path / "encoder" / "tiny").state_dict()
+    name = "embeddings.word_embeddings.weight"
+    assert not torch.equal(whole[f"encoder.{name}"], untrained[name])
+    # what was told of the steps that were done twice stands in the history once
+    steps = [row["step"] for row in Run(tmp_path / "cut").history()]
+    assert steps == sorted(set(steps)) == [row["step"] for row in Run(tmp_path / "whole").history()]
+
+
+def test_ctrl_c_saves_the_step_and_the_run_goes_on_from_it(tmp_path: Path) -> None:
+    class CtrlC(StopOnSignal):
+        def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
+            if state.global_step == 3:  # type: ignore[attr-defined]
+                os.kill(os.getpid(), signal.SIGINT)
+
+    whole = train(small_recipe(), tmp_path / "whole")
+    run = tmp_path / "stopped"
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as during:
+        during.setattr(training.trainer, "StopOnSignal", CtrlC)
+        with pytest.raises(
+            InterruptedRunError, match=r"stopped at step 4, .*the same command goes"
+        ):
+            train(small_recipe(), run)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert Run(run).checkpoint == run / "checkpoint-4"
+    assert_same(whole, train(small_recipe(), run))
+
+
+KILLED = """
+import logging, sys
+from pathlib import Path
+from tests.test_trainer import small_recipe, train
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+train(small_recipe(checkpoint_steps=1, epochs=8), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.15])
+def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
+    tmp_path: Path, wait_s: float
+) -> None:
+    run = tmp_path / "killed"
+    root = Path(configs.__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, run], cwd=root, stderr=subprocess.PIPE, text=True
     )
+    assert process.stderr is not None
+    for line in process.stderr:  # the second report comes with the fourth step
+        if "step 4 of" in line:
+            break
+    time.sleep(wait_s)
+    process.kill()
+    process.wait()
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    assert 3 <= state["global_step"] < state["max_steps"]
+    recipe = small_recipe(epochs=8)
+    assert_same(train(recipe, tmp_path / "whole"), train(recipe, run))
 
 
 def test_a_finished_run_is_not_trained_again_and_not_taken_for_another_recipe(
@@ -160,12 +146,48 @@ def test_a_finished_run_is_not_trained_again_and_not_taken_for_another_recipe(
     run = tmp_path / "run"
     first = train(recipe, run)
     (run / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
-    again = train(recipe, run)
-    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+    assert_same(first, train(recipe, run))
     other = small_recipe(epochs=1, learning_rate=1e-5)
     with pytest.raises(TrainingError, match=r"run: .*another recipe.*optimiser.*another folder"):
         run_recipe(other, run)
-    assert Recipe.model_validate_json((run / "recipe.json").read_bytes()) == recipe
+    assert Run.open(run).recipe == recipe
+
+
+def test_what_does_not_touch_the_weights_may_change_in_a_run(tmp_path: Path) -> None:
+    recipe = small_recipe(epochs=1)
+    run = tmp_path / "run"
+    weights = train(recipe, run)
+    (run / "recipe.json").write_text(recipe.model_dump_json(), encoding="utf-8")
+    renamed = recipe.model_copy(update={"name": "other", "export": Export(gate=False)})
+    bundle = run_recipe(renamed, run)
+    assert json.loads((bundle / "bundle.json").read_text())["name"] == "other"
+    assert_same(weights, load_file(Run(run).checkpoint / "model.safetensors"))  # type: ignore[operator]
+
+
+def test_other_data_under_a_begun_run_is_named(tmp_path: Path) -> None:
+    news = tmp_path / "news.jsonl"
+    row = {
+        "id": "news-1",
+        "text": "زار الوفد بغداد",
+        "entities": [{"start": 10, "end": 15, "label": "GPE"}],
+    }
+    news.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    own = Source(corpus=str(news), head="khabar")
+    recipe = small_recipe(epochs=1).model_copy(update={"sources": (*SOURCES, own)})
+    weights = train(recipe, tmp_path / "run")
+    assert_same(weights, train(recipe, tmp_path / "run"))
+    news.write_text(json.dumps(row | {"entities": []}) + "\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"other data \(\S*news\.jsonl -> khabar: \w{12} then"):
+        train(recipe, tmp_path / "run")
+
+
+def test_the_same_seed_gives_the_same_history_and_another_does_not(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    histories = []
+    for name, seed in (("one", 13), ("two", 13), ("three", 14)):
+        train(recipe.model_copy(update={"seed": seed}), tmp_path / name)
+        histories.append(Run(tmp_path / name).history())
+    assert histories[0] == histories[1] != histories[2]
 
 
 def test_a_loss_that_is_no_number_is_a_clear_error(tmp_path: Path) -> None:
@@ -176,17 +198,54 @@ def test_a_loss_that_is_no_number_is_a_clear_error(tmp_path: Path) -> None:
         train(recipe, tmp_path / "run")
 
 
-def test_new_heads_learn_faster_and_norms_are_not_decayed(tmp_path: Path) -> None:
-    recipe = small_recipe(learning_rate=1e-4, head_learning_rate=1e-3, weight_decay=0.05)
-    folder = encoder_folder(recipe.encoder, tmp_path)
-    prepared = prepare(recipe, folder)
-    model = MultiHeadModel(load_encoder(folder), prepared.heads, 0.1, {})
-    groups = adamw(model, recipe.optimiser).param_groups
-    where = {id(w): (g["lr"], g["weight_decay"]) for g in groups for w in g["params"]}
-    assert len(where) == sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
-    for name, weight in model.named_parameters():
-        decay = 0.0 if name.endswith("bias") or "LayerNorm" in name else 0.05
-        assert where[id(weight)] == (1e-4 if name.startswith("encoder.") else 1e-3, decay), name
+def test_a_disk_that_cannot_hold_the_checkpoints_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = training.trainer.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(training.trainer.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(TrainingError, match=r"0 MB free, checkpoints need \d+ MB; make room"):
+        train(small_recipe(), tmp_path / "run")
+    assert Run(tmp_path / "run").checkpoint is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"),
+    ],
+    ids=["safetensors", "torch"],
+)
+def test_a_disk_that_fills_up_is_a_clear_error_and_the_run_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    recipe = small_recipe(checkpoint_steps=3)
+    whole = train(small_recipe(), tmp_path / "whole")
+    save = Trainer._save_checkpoint
+    saved: list[int] = []
+
+    def full_the_second_time(self: Trainer, *args: object, **rest: object) -> None:
+        saved.append(self.state.global_step)
+        if len(saved) == 2:
+            raise error
+        save(self, *args, **rest)
+
+    with monkeypatch.context() as during:
+        during.setattr(Trainer, "_save_checkpoint", full_the_second_time)
+        with pytest.raises(TrainingError, match=r"no space left on the disk at step 6; make room"):
+            train(recipe, tmp_path / "run")
+    assert_same(whole, train(recipe, tmp_path / "run"))
+
+
+def test_an_error_of_another_kind_is_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(training.trainer.HeadTrainer, "training_step", broken)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(small_recipe(), tmp_path / "run")
 
 
 def test_the_data_of_a_recipe_is_counted_and_indexed(tmp_path: Path) -> None:
@@ -202,58 +261,59 @@ def test_the_data_of_a_recipe_is_counted_and_indexed(tmp_path: Path) -> None:
     assert list(claims.classes) == [prepared.dataset[row]["labels"][0] for row in claims.rows]
 
 
-HUB_CALL = """
-from pathlib import Path
-from training.encoders import encoder_folder
-from training.packaged import EncoderError
-from training.settings import Encoder
-try:
-    encoder_folder(Encoder(source="CAMeL-Lab/bert-base-arabic-camelbert-mix"), Path("cache"))
-except EncoderError as error:
-    print(error)
-"""
+def test_a_source_without_examples_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"id": "a", "text": "نص", "topic": "sports"}\n', encoding="utf-8")
+    source = Source(corpus=f"{empty}#stances", head="stance")
+    recipe = small_recipe().model_copy(update={"sources": (*SOURCES, source)})
+    with pytest.raises(TrainingError, match=r"empty\.jsonl#stances gives head 'stance' no example"):
+        prepare(recipe, encoder_folder(recipe.encoder, tmp_path / "encoder"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "cause"),
-    [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE"),
-     ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "Connection refused")],
-    ids=["offline", "unreachable"],
-)  # fmt: skip
-def test_without_the_hub_a_hub_name_fails_at_once_and_says_what_to_do(
-    tmp_path: Path, settings: dict[str, str], cause: str
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_losses_reach_the_tracker_inside_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
-    root = str(Path(training.trainer.__file__).parent.parent)
-    inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    settings = {"HF_HOME": str(tmp_path), "PYTHONPATH": root, "HF_HUB_OFFLINE": ""} | settings
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", HUB_CALL],
-        env=inherited | settings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert time.monotonic() - began < 20  # mostly imports
-    assert "encoder 'CAMeL-Lab/bert-base-arabic-camelbert-mix'" in done.stdout, done.stderr
-    assert cause in done.stdout
-    assert "set encoder.source to its folder" in done.stdout
-    assert done.stdout.count("\n") == 1  # one line, no traceback
+    pytest.importorskip(tracker, reason="pip install khabar[tracking]")
+    for name in ("TENSORBOARD_LOGGING_DIR", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.setenv(name, "x")  # so that what training sets is taken back
+        monkeypatch.delenv(name)
+    recipe = small_recipe(epochs=1)
+    tracking = Tracking(report_to=(tracker,), log_steps=2)  # type: ignore[arg-type]
+    run = tmp_path / "run"
+    train(recipe.model_copy(update={"tracking": tracking}), run)
+    found = Run(run).history()
+    told = {row["step"]: row["loss"] for row in found if "loss" in row}
+    assert _tracked(tracker, run) == pytest.approx(told)
 
 
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    save_bert(tmp_path / "camelbert", fast_tokenizer=False)
-    (tmp_path / "camelbert" / "vocab.txt").unlink()
-    with pytest.raises(EncoderError, match=r"camelbert has no tokenizer .*give the whole folder"):
-        encoder_folder(Encoder(source=str(tmp_path / "camelbert")), tmp_path / "cache")
+def _tracked(tracker: str, run: Path) -> dict[int, float]:
+    """The losses by step that a tracker kept."""
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(run / "tensorboard")).Reload()
+        return {event.step: event.value for event in events.Scalars("train/loss")}
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "khabar-smoke"]
+    (found,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(found.info.run_id, "loss")
+    return {metric.step: metric.value for metric in history}
 
 
-def test_a_tokenizer_of_another_family_is_refused(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models
+def test_a_tracker_that_is_not_installed_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.integrations import integration_utils
 
-    Tokenizer(models.WordLevel({"قال": 0, "[UNK]": 1}, unk_token="[UNK]")).save(
-        str(tmp_path / "tokenizer.json")
-    )
-    with pytest.raises(EncoderError, match=r"no piece <s> or \[CLS\]; use a BERT or XLM-R"):
-        special_pieces(tmp_path / "tokenizer.json")
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)
+    recipe = small_recipe().model_copy(update={"tracking": Tracking(report_to=("tensorboard",))})
+    with pytest.raises(MissingExtraError, match=r"tensorboard.*khabar\[tracking\]"):
+        train(recipe, tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no recipe\.json; give the folder of a run"):
+        Run.open(tmp_path)

@@ -8,6 +8,7 @@ identical.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,14 +30,14 @@ class SourceExamples:
 
     head: str
     rows: Sequence[int]
-    passes: int
+    passes: float
     per_class: int | None = None
     classes: Sequence[int] = ()
 
     def draw(self, rng: random.Random) -> list[int]:
         """The rows of one epoch: all of them `passes` times, or `per_class` of each class."""
         if self.per_class is None:
-            return list(self.rows) * self.passes
+            return drawn(self.rows, round(len(self.rows) * self.passes), rng)
         by_class: dict[int, list[int]] = defaultdict(list)
         for row, label in zip(self.rows, self.classes, strict=True):
             by_class[label].append(row)
@@ -47,8 +48,28 @@ class SourceExamples:
         ]
 
 
+def drawn(rows: Sequence[int], count: int, rng: random.Random) -> list[int]:
+    """`count` of the rows: each as often as it goes, the rest drawn without replacement."""
+    if not rows:
+        return []
+    whole, rest = divmod(count, len(rows))
+    return list(rows) * whole + rng.sample(list(rows), rest)
+
+
+def levelled(sizes: Sequence[int], temperature: float) -> list[int]:
+    """How many examples each source gives, of as many in all: shares go with
+    size^(1/temperature) (Arivazhagan et al. 2019).
+    """
+    powers = [size ** (1 / temperature) for size in sizes]
+    return [round(sum(sizes) * power / max(sum(powers), 1e-9)) for power in powers]
+
+
 class PlannedBatches:
-    """A batch sampler over all epochs: lists of dataset rows, every list of one head."""
+    """A batch sampler over all epochs: lists of dataset rows, every list of one head.
+
+    Of `processes` that train side by side, each takes its `rank`-th batch of every step; the last
+    step is filled up from the first batches.
+    """
 
     def __init__(
         self,
@@ -57,13 +78,24 @@ class PlannedBatches:
         epochs: int,
         max_tokens: int,
         seed: int,
+        temperature: float = 1.0,
+        max_steps: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.batches: list[list[int]] = []
-        self.epoch_ends: list[int] = []
+        self.epoch_ends: list[int] = []  # in steps
         for epoch in range(epochs):
             rng = random.Random(f"{seed}-{epoch}")
-            self.batches.extend(_epoch(sources, lengths, max_tokens, rng))
+            planned = _epoch(sources, lengths, max_tokens, rng, temperature)
+            if not planned:
+                break
+            planned += [planned[i % len(planned)] for i in range(-len(planned) % processes)]
+            self.batches.extend(planned[rank::processes])
             self.epoch_ends.append(len(self.batches))
+        if max_steps is not None and max_steps < len(self.batches):
+            self.batches = self.batches[:max_steps]
+            self.epoch_ends = [end for end in self.epoch_ends if end < max_steps] + [max_steps]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -71,13 +103,29 @@ class PlannedBatches:
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches)
 
+    def epoch_of(self, step: int) -> float:
+        """How many epochs are done after a step."""
+        whole = bisect_right(self.epoch_ends, step)
+        if whole == len(self.epoch_ends):
+            return float(whole)
+        begin = self.epoch_ends[whole - 1] if whole else 0
+        return whole + (step - begin) / (self.epoch_ends[whole] - begin)
+
 
 def _epoch(
-    sources: Sequence[SourceExamples], lengths: Sequence[int], max_tokens: int, rng: random.Random
+    sources: Sequence[SourceExamples],
+    lengths: Sequence[int],
+    max_tokens: int,
+    rng: random.Random,
+    temperature: float,
 ) -> list[list[int]]:
+    draws = [source.draw(rng) for source in sources]
+    if temperature != 1:
+        sizes = levelled([len(rows) for rows in draws], temperature)
+        draws = [drawn(rows, size, rng) for rows, size in zip(draws, sizes, strict=True)]
     by_head: dict[str, list[int]] = defaultdict(list)
-    for source in sources:
-        by_head[source.head].extend(source.draw(rng))
+    for source, rows in zip(sources, draws, strict=True):
+        by_head[source.head].extend(rows)
     batches = []
     for head in sorted(by_head):
         rows = by_head[head]
@@ -92,23 +140,34 @@ def _epoch(
 class Collator:
     """Examples of one head to tensors: pieces padded, labels as (batch, pieces, columns) or
     (batch,).
+
+    `unknown` maps a source to the classes, (classes,), that a word of a flat head may have where
+    the source annotates none; its batches bring them along as (batch * pieces, classes).
     """
 
-    def __init__(self, heads: Sequence[Head], pad: int) -> None:
+    def __init__(
+        self, heads: Sequence[Head], pad: int, unknown: dict[str, Tensor] | None = None
+    ) -> None:
         self.heads = {head.name: (i, head) for i, head in enumerate(heads)}
         self.pad = pad
+        self.unknown = unknown or {}
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """The tensors of one batch."""
         index, head = self.heads[rows[0]["head"]]
         longest = max(len(row["input_ids"]) for row in rows)
-        return {
+        batch = {
             "input_ids": _pad([row["input_ids"] for row in rows], longest, self.pad),
             "attention_mask": _pad([[1] * len(row["input_ids"]) for row in rows], longest, 0),
             "segments": _pad([row["segments"] for row in rows], longest, 0),
             "head_index": torch.tensor(index),
             "labels": self._labels(rows, head, longest),
         }
+        if any(row["source"] in self.unknown for row in rows):
+            outside = torch.arange(head.width) == 0  # for whole sources, which have no such word
+            masks = [self.unknown.get(row["source"], outside) for row in rows]
+            batch["unknown"] = torch.stack(masks).repeat_interleave(longest, dim=0)
+        return batch
 
     def _labels(self, rows: Sequence[dict[str, Any]], head: Head, longest: int) -> Tensor:
         if head.kind in ("text", "pair"):

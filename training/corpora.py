@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,16 @@ from annotations.conll import (
     sentence_document,
     write_sentences,
 )
-from annotations.corpora import read_ans_pairs, read_topics
+from annotations.corpora import read_ans_pairs, read_corpus, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Claim, Document, Span
-from annotations.text import normalize, shared_words
+from annotations.text import Normalization, normalize, shared_words
 from training.gold import Gold, claim_views, gold_documents, stance_views, topic_views
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
+
+LETTER_RUN = 30  # as the corpora's own leakage checks count
+_FANE = Normalization(unify_alef=True, unify_ya=True)  # FANE drops the hamza
 
 
 def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
@@ -139,6 +143,39 @@ def _claim(document: Document) -> str:
     return normalize(_claim_text(document)).text
 
 
+def fane_documents(corpus: str, part: Part) -> list[Document]:
+    """WikiFANE or NewsFANE in their own labels; stretches of sentences stay together.
+
+    NewsFANE is ANERcorp's text in another order: what shares a run of 30 letters with a held-out
+    sentence of ANERcorp is left out, and it has no part but train.
+    """
+    documents = read_corpus(corpus, "train", Counter())
+    if corpus == "wikifane":
+        return [
+            document
+            for i, document in enumerate(documents)
+            if part_of(f"wikifane-{i // SENTENCES_PER_GROUP}") == part
+        ]
+    if part != "train":
+        return []
+    held_out: set[str] = set()
+    for held_part in ("dev", "calibration"):
+        for _, sentence in sentences_of("anercorp", held_part):
+            held_out.update(_letter_runs(" ".join(sentence.words), step=1))
+    return [
+        document
+        for document in documents
+        if held_out.isdisjoint(_letter_runs(document.text, step=LETTER_RUN // 2))
+    ]
+
+
+def _letter_runs(text: str, step: int) -> Iterator[str]:
+    """Runs of 30 letters of a text without anything else, or all its letters where it has fewer."""
+    letters = "".join(letter for letter in normalize(text, _FANE).text if letter.isalpha())
+    for start in range(0, max(len(letters) - LETTER_RUN, 0) + 1, step):
+        yield letters[start : start + LETTER_RUN]
+
+
 def topic_documents(corpus: str, part: Part) -> list[Document]:
     """Khaleej or ANT texts whose label has a counterpart among khabar's topics."""
     name = "dev" if part == "dev" else "train"
@@ -204,6 +241,8 @@ def load(
         return unrelated_claims(part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
+    if corpus in ("wikifane", "newsfane"):
+        return fane_documents(corpus, part)
     path, _, view = corpus.partition("#")
     if path.endswith(".jsonl") and view in VIEWS:
         return VIEWS[view](_own_documents(Path(path), part))
@@ -213,8 +252,9 @@ def load(
         return VIEWS[view](gold_documents(cast(Gold, name), part, ant))
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
-        f"unknown corpus {corpus!r}; use one of anercorp, wojood, ans, ans-unrelated, khaleej, "
-        f"ant, {views}, or a khabar JSONL file (FILE.jsonl[#stances|#claims|#topics])"
+        f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, ans, "
+        f"ans-unrelated, khaleej, ant, {views}, or a khabar JSONL file "
+        "(FILE.jsonl[#stances|#claims|#topics])"
     )
 
 

@@ -17,11 +17,14 @@ from annotations.schema import Document, Range, Span
 from serving.attitudes import Part, judged_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
+from training.label_sets import Teaching
 
 log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
 IGNORED = -100  # the label of a piece that no word begins in
+UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
+EVERYTHING = Teaching({}, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,30 @@ class Losses:
             log.warning("%s: %s %d times", source, reason, count)
 
 
-def word_tags(encoded: EncodedText, spans: Iterable[Span], head: Head, losses: Losses) -> Ints:
+def word_tags(
+    encoded: EncodedText,
+    spans: Iterable[Span],
+    head: Head,
+    losses: Losses,
+    known: Teaching = EVERYTHING,
+) -> Ints:
     """The tags of each word, (words, columns): per type O B I for a nested head, one BIO tag for a
     flat one.
+
+    Columns of types that the corpus does not annotate are `IGNORED`; in a flat head a word outside
+    of all that it does annotate is `UNKNOWN`: O or a type that it leaves out.
     """
     nested = head.kind == "nested"
     column = {label: i for i, label in enumerate(head.labels)}
     tags = np.zeros((len(encoded.words), len(head.labels) if nested else 1), dtype=np.int64)
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        label = known.names.get(span.label, span.label)
+        if label is None or label in known.unannotated:
+            continue  # what the head does not learn from this corpus
         found = words_of(span.start, span.end, encoded.words)
-        if found is None or span.label not in column:
+        if found is None or label not in column:
             losses.counts[
-                "entity without a word" if found is None else f"unknown type {span.label}"
+                "entity without a word" if found is None else f"unknown type {label}"
             ] += 1
             continue
         start, end = found
@@ -71,24 +86,32 @@ def word_tags(encoded: EncodedText, spans: Iterable[Span], head: Head, losses: L
         if start == end:
             losses.counts["entity without a piece"] += 1
             continue
-        where = column[span.label] if nested else 0
+        where = column[label] if nested else 0
         if tags[start:end, where].any():
             losses.counts["entity that overlaps one of its own column"] += 1
             continue
-        begin = BEGIN if nested else 1 + 2 * column[span.label]
+        begin = BEGIN if nested else 1 + 2 * column[label]
         tags[start:end, where] = begin + 1
         tags[start, where] = begin
+    if known.unannotated and nested:
+        tags[:, [column[label] for label in known.unannotated]] = IGNORED
+    elif known.unannotated:
+        tags[tags == OUTSIDE] = UNKNOWN
     return tags
 
 
 def word_examples(
-    documents: Sequence[Document], head: Head, encoder: TextEncoder, source: str
+    documents: Sequence[Document],
+    head: Head,
+    encoder: TextEncoder,
+    source: str,
+    known: Teaching = EVERYTHING,
 ) -> Iterator[Example]:
     """The windows of annotated documents for a head of words."""
     losses = Losses(Counter())
     for document in documents:
         encoded = encoder.encode(document.text)
-        tags = word_tags(encoded, document.entities or (), head, losses)
+        tags = word_tags(encoded, document.entities or (), head, losses, known)
         labels = np.full((len(encoded.pieces), tags.shape[1]), IGNORED, dtype=np.int64)
         has_piece = encoded.word_pieces != NO_PIECE
         # words that share a piece (two signs in one): the first one's tag teaches it
@@ -170,10 +193,11 @@ def examples_of(
     source: str,
     max_pieces: int | None,
     pair_max_pieces: int,
+    known: Teaching = EVERYTHING,
 ) -> Iterator[Example]:
-    """The examples of documents for any kind of head."""
+    """The examples of documents for any kind of head; `known` is for heads of words."""
     if head.kind == "text":
         return text_examples(documents, head, encoder, source, max_pieces or encoder.window.size)
     if head.kind == "pair":
         return pair_examples(documents, head, encoder, source, pair_max_pieces)
-    return word_examples(documents, head, encoder, source)
+    return word_examples(documents, head, encoder, source, known)

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from serving.bundle import Head
-from training.examples import IGNORED
+from training.losses import head_loss
 
 PASSAGE_SEGMENT = 2
 OUTSIDE_BIAS = 3.0
@@ -91,8 +90,8 @@ def make_head(head: Head, width: int, dropout: float) -> nn.Module:
 class MultiHeadModel(nn.Module):
     """An encoder with named heads; a training batch teaches one of them.
 
-    `class_weights` maps a head to (labels,) weights of its classes, `loss_weights` to its share in
-    the loss.
+    `class_weights` maps a head to (columns, classes) weights of its labels, `loss_weights` to its
+    share in the loss.
     """
 
     def __init__(
@@ -132,18 +131,19 @@ class MultiHeadModel(nn.Module):
         segments: Tensor,
         head_index: Tensor,
         labels: Tensor,
+        unknown: Tensor | None = None,
     ) -> dict[str, Any]:
-        """The loss of a batch for the one head it teaches; labels as `training.batches` lays them
-        out.
+        """The loss of a batch for the one head it teaches; labels and unknown as `training.batches`
+        lays them out.
         """
         head = self.specs[int(head_index)]
-        logits = self.heads[head.name](self.hidden(input_ids, attention_mask), segments)
-        classes = 3 if head.kind == "nested" else logits.shape[-1]
-        weight = self.class_weights.get(head.name)
-        loss = functional.cross_entropy(
-            logits.float().reshape(-1, classes),
-            labels.reshape(-1),
-            weight=None if weight is None else weight.to(logits.device),
-            ignore_index=IGNORED,
+        logits = self.heads[head.name](self.hidden(input_ids, attention_mask), segments).float()
+        columns = len(head.labels) if head.kind == "nested" else 1
+        weights = self.class_weights.get(head.name)
+        loss = head_loss(
+            logits.reshape(-1, columns, head.width // columns),
+            labels.reshape(-1, columns),
+            None if weights is None else weights.to(logits.device),
+            unknown,
         )
         return {"loss": loss * self.loss_weights.get(head.name, 1.0), "logits": logits}

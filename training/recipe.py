@@ -40,8 +40,10 @@ from training.evaluation import (
 )
 from training.export import export
 from training.lexicon import name_lexicon
+from training.preparation import TrainingError, prepare
+from training.runs import BUNDLE, RECIPE, Run
 from training.settings import Recipe
-from training.trainer import TrainingError, fit, prepare
+from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +52,20 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     """Train, export, calibrate and evaluate a recipe in the folder `run`; returns the folder of the
     bundle.
 
-    Started again, it goes on from the last checkpoint; what is done already is not done twice.
+    Started again, it goes on from the last checkpoint; what is done already is not done twice. Of
+    several processes the first alone writes the bundle.
     """
+    processes = side_by_side()
     run.mkdir(parents=True, exist_ok=True)
     _refuse_another_recipe(recipe, run)
-    (run / "recipe.json").write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
-    log.info("recipe: %s", recipe.model_dump_json())
-    folder = encoder_folder(recipe.encoder, run / "encoder")
+    with processes.main_process_first():
+        folder = encoder_folder(recipe.encoder, run / "encoder")
     prepared = prepare(recipe, folder)
+    if processes.is_main_process:
+        (run / RECIPE).write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
     model, minutes = fit(recipe, folder, prepared, run)
+    if not processes.is_main_process:
+        return run / BUNDLE
     partial = run / "bundle.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -73,28 +80,33 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     scores = evaluate_heads(Tagger.from_bundle(partial), recipe)
     training = {
         "recipe": recipe.model_dump(mode="json"),
+        "encoder_config": model.encoder.config.to_dict(),
         "minutes": minutes,
         "logit_difference": differences,
     }
     return finish(
         partial,
-        run / "bundle",
+        run / BUNDLE,
         manifest.model_copy(update={"scores": scores, "training": training}),
     )
 
 
+FREE_TO_CHANGE = {"name", "version", "lexicon", "tracking", "evaluation", "export"}
+
+
 def _refuse_another_recipe(recipe: Recipe, run: Path) -> None:
-    """Checkpoints go on under the recipe that they were begun with; its name may change."""
-    path = run / "recipe.json"
-    if not path.is_file() or not any(run.glob("checkpoint-*")):
+    """Checkpoints go on under the recipe that they were begun with; what does not touch the weights
+    may change.
+    """
+    if not (run / RECIPE).is_file() or Run(run).checkpoint is None:
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    begun = Run(run).recipe.model_dump(mode="json")
     asked = recipe.model_dump(mode="json")
     changed = [name for name in asked if asked[name] != begun.get(name)]
-    if set(changed) - {"name", "version", "lexicon"}:
+    if set(changed) - FREE_TO_CHANGE:
         raise TrainingError(
             f"{run}: holds checkpoints of another recipe ({', '.join(changed)} differ); give "
-            "another folder or delete this one"
+            "another folder with --run or delete this one"
         )
 
 

@@ -1,0 +1,124 @@
+"""`khabar tag` and `khabar serve`: articles from the shell, and the service."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from annotations.cli import plain_errors
+from annotations.jsonl import document_to_dict
+
+if TYPE_CHECKING:
+    from serving.prediction import Article, Prediction
+    from serving.tagger import Tagger
+
+serving_app = typer.Typer()
+
+BundleOption = Annotated[
+    Path | None, typer.Option(help="Folder of a bundle; by default the shipped one.")
+]
+
+
+def open_tagger(bundle: Path | None) -> Tagger:
+    """The Tagger of a bundle's folder, or the shipped one."""
+    from serving.tagger import Tagger
+
+    return Tagger.default() if bundle is None else Tagger.from_bundle(bundle)
+
+
+@serving_app.command()
+def tag(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Text files, khabar JSONL, folders, or - for standard input."),
+    ],
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Ask the stance toward this; auto: the main actors."),
+    ] = None,
+    claims: Annotated[
+        list[str] | None, typer.Option("--claim", help="Ask what the text says of this.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a right-to-left view to this file.")
+    ] = None,
+    readable: Annotated[
+        bool, typer.Option("--readable", help="Print for people instead of JSONL.")
+    ] = False,
+    documents: Annotated[
+        bool, typer.Option("--documents", help="Print documents to annotate, in khabar JSONL.")
+    ] = False,
+    bundle: BundleOption = None,
+) -> None:
+    """Tag articles: prints one JSON result a line, in order."""
+    from serving.inputs import read_articles
+    from serving.prediction import document_of
+
+    with plain_errors():
+        tagger = open_tagger(bundle)
+        seen: list[tuple[Article, Prediction]] = []
+        for article in read_articles(files):
+            asked = _with_questions(article, targets or [], claims or [])
+            (prediction,) = tagger.tag([asked])
+            if html is not None:
+                seen.append((asked, prediction))
+            if readable:
+                line = _readable(prediction)
+            else:
+                row = (
+                    document_to_dict(document_of(asked, prediction))
+                    if documents
+                    else prediction.to_dict()
+                )
+                line = json.dumps(row, ensure_ascii=False)
+            # an id or the name of a file may hold what is no Unicode; its escape is JSON as well
+            typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+        if html is not None:
+            from serving.view import html_view
+
+            html.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
+
+
+def _with_questions(article: Article, targets: list[str], claims: list[str]) -> Article:
+    return replace(
+        article, targets="auto" if targets == ["auto"] else tuple(targets), claims=tuple(claims)
+    )
+
+
+def _readable(prediction: Prediction) -> str:
+    """A prediction for a terminal: topic, stances and claims, and the entities by type."""
+    if prediction.error:
+        return f"{prediction.id}: error: {prediction.error}"
+    lines = [f"{prediction.id}"]
+    lines += [f"  topic   {topic.label} {topic.confidence:.2f}" for topic in prediction.topics]
+    for kind, attitudes in (("stance", prediction.stances), ("claim ", prediction.claims)):
+        lines += [f"  {kind}  {a.label} {a.confidence:.2f}  {a.about}" for a in attitudes]
+    by_label: dict[str, dict[str, int]] = {}
+    for entity in prediction.entities:
+        names = by_label.setdefault(entity.label, {})
+        names[entity.normalized] = names.get(entity.normalized, 0) + 1
+    for label, names in sorted(by_label.items(), key=lambda item: -sum(item[1].values())):
+        ranked = sorted(names.items(), key=lambda item: -item[1])
+        lines.append(
+            f"  {label:<9}" + "، ".join(f"{name} ({n})" if n > 1 else name for name, n in ranked)
+        )
+    return "\n".join(lines)
+
+
+@serving_app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; by default loopback.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Start the service: the page at /, predictions at POST /v1/tag."""
+    with plain_errors():
+        from serving.service import serve as start
+
+        start(host, port, bundle)

@@ -1,0 +1,91 @@
+"""Encoders from everywhere: a local BERT as CAMeLBERT's, the hub that is not there."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import configs
+from tests.small_encoders import save_bert
+from training.encoders import encoder_folder, load_encoder, special_pieces
+from training.packaged import EncoderError
+from training.preparation import text_encoder
+from training.settings import Encoder, load_recipe
+
+
+@pytest.mark.parametrize("fast_tokenizer", [True, False], ids=["tokenizer.json", "vocab.txt"])
+def test_a_local_bert_folder_is_an_encoder_whose_pieces_are_its_own(
+    tmp_path: Path, fast_tokenizer: bool
+) -> None:
+    save_bert(tmp_path / "camelbert", fast_tokenizer)
+    before = sorted(path.name for path in (tmp_path / "camelbert").iterdir())
+    folder = encoder_folder(Encoder(source=str(tmp_path / "camelbert")), tmp_path / "cache")
+    assert special_pieces(folder / "tokenizer.json") == {"begin": 2, "end": 3, "pad": 0}
+    recipe = load_recipe(configs.folder() / "train" / "camelbert-mix.yaml")
+    encoder = text_encoder(recipe, folder)
+    words = (tmp_path / "camelbert" / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    pieces = [words[i] for i in encoder.pieces("القوّات العراقيـــة دخلت القائم")]
+    assert "".join(pieces).replace("##", "") == "القواتالعراقيةدخلتالقائم"
+    assert load_encoder(folder).config.vocab_size == len(words)
+    # the folder that was given is left as it was
+    assert sorted(path.name for path in (tmp_path / "camelbert").iterdir()) == before
+
+
+HUB_CALL = """
+from pathlib import Path
+from training.encoders import encoder_folder
+from training.packaged import EncoderError
+from training.settings import Encoder
+try:
+    encoder_folder(Encoder(source="CAMeL-Lab/bert-base-arabic-camelbert-mix"), Path("cache"))
+except EncoderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE"),
+     ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "Connection refused")],
+    ids=["offline", "unreachable"],
+)  # fmt: skip
+def test_without_the_hub_a_hub_name_fails_at_once_and_says_what_to_do(
+    tmp_path: Path, settings: dict[str, str], cause: str
+) -> None:
+    root = str(Path(configs.__file__).parent.parent)
+    inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    settings = {"HF_HOME": str(tmp_path), "PYTHONPATH": root, "HF_HUB_OFFLINE": ""} | settings
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_CALL],
+        env=inherited | settings,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert time.monotonic() - began < 20  # mostly imports
+    assert "encoder 'CAMeL-Lab/bert-base-arabic-camelbert-mix'" in done.stdout, done.stderr
+    assert cause in done.stdout
+    assert "set encoder.source to its folder" in done.stdout
+    assert done.stdout.count("\n") == 1  # one line, no traceback
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    save_bert(tmp_path / "camelbert", fast_tokenizer=False)
+    (tmp_path / "camelbert" / "vocab.txt").unlink()
+    with pytest.raises(EncoderError, match=r"camelbert has no tokenizer .*give the whole folder"):
+        encoder_folder(Encoder(source=str(tmp_path / "camelbert")), tmp_path / "cache")
+
+
+def test_a_tokenizer_of_another_family_is_refused(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({"قال": 0, "[UNK]": 1}, unk_token="[UNK]")).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    with pytest.raises(EncoderError, match=r"no piece <s> or \[CLS\]; use a BERT or XLM-R"):
+        special_pieces(tmp_path / "tokenizer.json")

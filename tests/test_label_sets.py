@@ -1,0 +1,111 @@
+"""What a corpus teaches a head: its own labels, khabar's, or those it marks everywhere."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from annotations.catalogue import corpus_named
+from annotations.errors import ConfigError
+from annotations.labels import label_schema
+from annotations.schema import Document, Span
+from serving.bundle import DEFAULT_FOLDER, Bundle, Head
+from training.examples import IGNORED, UNKNOWN, Losses, word_examples, word_tags
+from training.label_sets import Teaching, head_labels, teaching
+from training.settings import HeadSettings, Source
+
+FINE = tuple(label_schema().entities)
+KHABAR = Head(name="khabar", kind="nested", labels=FINE)
+FLAT = Head(name="anercorp", kind="flat", labels=("PERS", "LOC", "ORG", "MISC"))
+
+
+def taught(corpus: str, head: Head, annotates: tuple[str, ...] | None = None) -> Teaching:
+    return teaching(Source(corpus=corpus, head=head.name, annotates=annotates), head)
+
+
+@pytest.mark.parametrize("corpus", ["seed", "authored", "antnews", "wojood", "mine.jsonl"])
+def test_gold_in_the_heads_own_labels_teaches_all_of_them(corpus: str) -> None:
+    found = taught(corpus, KHABAR)
+    assert not found.unannotated
+    assert {found.names.get(label, label) for label in FINE} == set(FINE)
+
+
+def test_anercorp_teaches_its_own_head_everything() -> None:
+    assert taught("anercorp", FLAT) == Teaching({}, frozenset())
+
+
+def test_a_corpus_is_a_head_of_its_own_by_its_name() -> None:
+    labels = head_labels("wikifane", HeadSettings(kind="flat", labels="wikifane"))
+    assert labels == tuple(corpus_named("wikifane").labels) and len(labels) > 45
+    found = taught("wikifane", Head(name="wikifane", kind="flat", labels=labels))
+    assert found == Teaching({}, frozenset())
+
+
+def test_a_coarse_corpus_teaches_the_fine_head_where_one_type_alone_can_be_meant() -> None:
+    found = taught("wikifane", KHABAR)
+    # a person is PERS and an organisation ORG; a LOC may be GPE, LOC or FAC
+    assert found.unannotated == frozenset(FINE) - {"PERS", "ORG"}
+    assert found.names["Athlete"] == "PERS" and found.names["Media"] == "ORG"
+    assert found.names["Nation"] is None and found.names["Drug"] is None
+
+
+def test_a_coarse_corpus_is_silent_in_a_flat_head_on_what_it_does_not_mark_everywhere() -> None:
+    found = taught("wikifane", FLAT)
+    assert found.unannotated == {"MISC"}
+    assert found.names["Athlete"] == "PERS" and found.names["Nation"] == "LOC"
+
+
+def test_a_source_may_say_itself_what_it_annotates() -> None:
+    found = taught("anercorp", KHABAR, annotates=("PERS",))
+    assert found.unannotated == frozenset(FINE) - {"PERS"}
+    assert found.names["PERS"] == "PERS"
+    with pytest.raises(ConfigError, match="annotates GROUP, which head 'khabar' lacks"):
+        taught("anercorp", KHABAR, annotates=("GROUP",))
+
+
+def test_labels_that_nobody_knows_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"heads\.x\.labels: 'fien' is no set of labels.*fine"):
+        head_labels("x", HeadSettings(kind="flat", labels="fien"))
+    strange = Head(name="x", kind="flat", labels=("GENE",))
+    with pytest.raises(ConfigError, match=r"wikifane has no label that head 'x' knows \(GENE\)"):
+        taught("wikifane", strange)
+
+
+TEXT = "زار محمد صلاح مدينة القاهرة ومقر الأهلي"
+SPANS = (
+    Span(TEXT.index("محمد"), TEXT.index("محمد") + 9, "Athlete"),
+    Span(TEXT.index("القاهرة"), TEXT.index("القاهرة") + 7, "Population-Center"),
+    Span(TEXT.index("الأهلي"), TEXT.index("الأهلي") + 6, "Sports"),
+)
+
+
+def tags(head: Head) -> np.ndarray:
+    encoded = Bundle.load(DEFAULT_FOLDER).text_encoder().encode(TEXT)
+    losses = Losses(Counter())
+    found = word_tags(encoded, SPANS, head, losses, taught("wikifane", head))
+    assert not losses.counts
+    return found
+
+
+def test_columns_of_types_that_a_corpus_does_not_annotate_are_ignored() -> None:
+    found = tags(KHABAR)
+    assert found[:, FINE.index("PERS")].tolist() == [0, 1, 2, 0, 0, 0, 0]
+    assert found[:, FINE.index("ORG")].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    others = [i for i, label in enumerate(FINE) if label not in ("PERS", "ORG")]
+    assert (found[:, others] == IGNORED).all()
+
+
+def test_a_word_on_which_a_corpus_is_silent_may_be_outside_or_a_type_it_leaves_out() -> None:
+    begin = {label: 1 + 2 * i for i, label in enumerate(FLAT.labels)}
+    expected = [UNKNOWN, begin["PERS"], begin["PERS"] + 1, UNKNOWN, begin["LOC"], UNKNOWN]
+    assert tags(FLAT)[:, 0].tolist() == [*expected, begin["ORG"]]
+
+
+def test_unknown_words_reach_the_examples_and_pieces_inside_words_stay_ignored() -> None:
+    encoder = Bundle.load(DEFAULT_FOLDER).text_encoder()
+    document = Document("w", TEXT, entities=SPANS)
+    (example,) = word_examples([document], FLAT, encoder, "wikifane", taught("wikifane", FLAT))
+    labels = np.array(example.labels)
+    assert (labels == UNKNOWN).sum() == 3
+    assert labels[0] == labels[-1] == IGNORED
+    assert (labels != IGNORED).sum() == 7

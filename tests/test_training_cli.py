@@ -1,0 +1,87 @@
+"""`khabar train` and its kin as a person types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import configs
+import khabar
+from training.runs import Run
+from training.settings import Recipe
+
+SMOKE = configs.folder() / "train" / "smoke.yaml"
+ROOT = Path(configs.__file__).parent.parent
+
+
+def invoke(*words: object) -> tuple[int, str, str]:
+    done = CliRunner().invoke(khabar.app, [str(word) for word in words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_dry_run_prints_the_resolved_recipe() -> None:
+    status, out, _ = invoke("train", SMOKE, "--dry-run", "--set", "seed=7")
+    assert status == 0
+    assert Recipe.model_validate_json(out).seed == 7
+    assert json.loads(out)["optimiser"]["layer_decay"] == 1.0  # defaults stand there too
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            (SMOKE, "--set", "optimiser.epoch=3"),
+            "unknown key optimiser.epoch; did you mean epochs?",
+        ),
+        ((SMOKE, "--set", "optimiser"), "--set optimiser: give key=value"),
+        (("none.yaml",), "none.yaml: no such file; the shipped ones are in configs/"),
+    ],
+)
+def test_a_mistake_is_one_line_on_standard_error(words: tuple[object, ...], said: str) -> None:
+    status, out, err = invoke("train", *words, "--dry-run")
+    assert (status, out) == (1, "")
+    assert said in err and err.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "khabar", "train", str(SMOKE), "--run", str(run),
+        "--set", "tracking.log_steps=1", "--set", "optimiser.epochs=40",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 3 of" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    said = process.stderr.read()
+    assert process.wait(60) == 130, said
+    assert "stopping after this step" in said
+    assert f"is saved in {run}; the same command goes on" in said
+    assert "Traceback" not in said
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None and not (run / "bundle").exists()
+    assert int(checkpoint.name.rsplit("-", 1)[1]) < 40 * 5
+
+
+def test_libraries_are_silent_and_lines_tell_the_time_left(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "khabar", "train", str(SMOKE), "--run", str(tmp_path / "run")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'run' / 'bundle'}\n"
+    lines = done.stderr.splitlines()
+    assert all(line[2] == ":" and line[5] == ":" for line in lines), done.stderr  # HH:MM:SS
+    assert any(" min left, loss {" in line for line in lines)

@@ -1,0 +1,113 @@
+"""What a corpus can teach a head: its labels under the head's names, and the labels on which its
+silence means "none here".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from annotations.catalogue import Corpus, catalogue
+from annotations.errors import ConfigError
+from annotations.labels import label_schema
+from serving.bundle import Head
+from training.settings import HeadSettings, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """How a head reads a corpus.
+
+    `names` maps a label of the corpus to the head's (None: it has no counterpart); labels that are
+    not in it keep their name. `unannotated` are the head's labels that the corpus does not mark, or
+    not everywhere.
+    """
+
+    names: dict[str, str | None]
+    unannotated: frozenset[str]
+
+
+def head_labels(name: str, settings: HeadSettings) -> tuple[str, ...]:
+    """The labels of a head, spelt out."""
+    if isinstance(settings.labels, tuple):
+        return settings.labels
+    schema = label_schema()
+    named = {
+        "fine": tuple(schema.entities),
+        "coarse": tuple(schema.coarse),
+        "topics": tuple(schema.topics),
+        "stances": tuple(schema.stances),
+        "claims": tuple(schema.claims),
+    }
+    corpora = {corpus: tuple(entry.labels) for corpus, entry in catalogue().items() if entry.labels}
+    labels = (named | corpora).get(settings.labels)
+    if labels is None:
+        raise ConfigError(
+            f"heads.{name}.labels: {settings.labels!r} is no set of labels; give a list or one of "
+            f"{', '.join([*named, *corpora])}"
+        )
+    return labels
+
+
+def corpus_name(source: str) -> str:
+    """The catalogue's name of a recipe's corpus: `authored` of `authored-topics`."""
+    return source.partition("-")[0]
+
+
+def teaching(source: Source, head: Head) -> Teaching:
+    """How a head of words reads a source of a recipe."""
+    entry = catalogue().get(corpus_name(source.corpus))
+    if entry is None or not (entry.labels or entry.target):
+        found = Teaching({}, frozenset())  # documents in the head's own labels
+    else:
+        found = _of_corpus(source.corpus, entry, head)
+    if source.annotates is None:
+        return found
+    unknown = set(source.annotates) - set(head.labels)
+    if unknown:
+        raise ConfigError(
+            f"source {source.corpus}: annotates {', '.join(sorted(unknown))}, which head "
+            f"{head.name!r} lacks; its labels are {', '.join(head.labels)}"
+        )
+    return Teaching(found.names, frozenset(head.labels) - set(source.annotates))
+
+
+def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
+    schema = label_schema()
+    labels = set(head.labels)
+    own = set(corpus.labels) or set(schema.entities)
+    if labels <= own:
+        # the corpus by its own rules, which mark every label of its own
+        return Teaching({label: None for label in own - labels}, frozenset())
+    names = dict(corpus.labels)
+    marked = set(corpus.annotates)
+    if corpus.target == "coarse":
+        bridge = _to_fine() if labels <= set(schema.entities) else _to_coarse(head.labels)
+        names = {label: bridge.get(str(coarse)) for label, coarse in names.items()}
+        marked = {found for coarse in marked if (found := bridge.get(coarse))}
+    names = {label: found if found in labels else None for label, found in names.items()}
+    if not any(names.values()):
+        raise ConfigError(
+            f"source {name} has no label that head {head.name!r} knows ({', '.join(head.labels)}); "
+            f"teach a head with labels: {name}"
+        )
+    return Teaching(names, frozenset(labels - marked))
+
+
+def _to_fine() -> dict[str, str]:
+    """The coarse types that have one fine type alone (PER, ORG), with that type; a LOC may be a
+    GPE, a LOC or a FAC.
+    """
+    schema = label_schema()
+    fine: dict[str, list[str]] = {}
+    for entity in schema.entities.values():
+        fine.setdefault(str(entity.coarse), []).append(entity.name)
+    return {coarse: found[0] for coarse, found in fine.items() if len(found) == 1}
+
+
+def _to_coarse(labels: Sequence[str]) -> dict[str, str]:
+    """Coarse types under a head's names: flat corpora call persons PERS."""
+    return {
+        coarse: "PERS" if coarse == "PER" and "PERS" in labels else coarse
+        for coarse in label_schema().coarse
+    }

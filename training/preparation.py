@@ -1,0 +1,201 @@
+"""A recipe's data, ready to train: heads, examples of every source, weights, and fingerprints by
+which a resumed run knows its data again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+
+from annotations.catalogue import sha256
+from annotations.errors import KhabarError
+from annotations.schema import Document
+from serving.bundle import Head
+from serving.encoding import TextEncoder, WindowRule
+from training.batches import SourceExamples
+from training.corpora import load
+from training.encoders import special_pieces
+from training.examples import EVERYTHING, Example, examples_of
+from training.label_sets import head_labels, teaching
+from training.losses import class_weights
+from training.runs import DATA
+from training.settings import Recipe, Source
+
+log = logging.getLogger(__name__)
+
+
+class TrainingError(KhabarError):
+    """A training run that cannot go on."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe's data, ready to train.
+
+    `class_weights` maps a head to (columns, classes); `unknown` a source to the tags, (tags,), that
+    a word may have on which the source is silent. `fingerprints` tells data apart.
+    """
+
+    heads: tuple[Head, ...]
+    encoder: TextEncoder
+    dataset: Dataset
+    sources: list[SourceExamples]
+    lengths: list[int]
+    class_weights: dict[str, torch.Tensor]
+    unknown: dict[str, torch.Tensor]
+    fingerprints: dict[str, str]
+
+
+def recipe_heads(recipe: Recipe) -> tuple[Head, ...]:
+    """The heads of a recipe as the bundle will describe them."""
+    return tuple(
+        Head(
+            name=name,
+            kind=head.kind,
+            labels=head_labels(name, head),
+            experimental=head.experimental,
+            combine=head.combine,
+            unit=head.unit,
+        )
+        for name, head in recipe.heads.items()
+    )
+
+
+def text_encoder(recipe: Recipe, folder: Path) -> TextEncoder:
+    """The tokenizer of an encoder folder under the recipe's rules."""
+    rule = WindowRule(recipe.windows.size, recipe.windows.overlap_tokens)
+    path = folder / "tokenizer.json"
+    return TextEncoder.from_file(
+        path, recipe.normalization.normalization(), rule, **special_pieces(path)
+    )
+
+
+def prepare(recipe: Recipe, folder: Path) -> Prepared:
+    """Read, encode and index all sources of a recipe; `folder` holds the encoder."""
+    heads = {head.name: head for head in recipe_heads(recipe)}
+    encoder = text_encoder(recipe, folder)
+    examples: list[Example] = []
+    sources = []
+    fingerprints = {"encoder": _encoder_fingerprint(folder)}
+    for source in recipe.sources:
+        made = source_examples(recipe, source, heads[source.head], encoder)
+        if not made:
+            raise TrainingError(
+                f"source {source.corpus} gives head {source.head!r} no example; check its file and "
+                "what is annotated there, or remove it"
+            )
+        rows = range(len(examples), len(examples) + len(made))
+        pooled = heads[source.head].kind in ("text", "pair")
+        classes = [example.labels[0] for example in made] if pooled else ()
+        sources.append(SourceExamples(source.head, rows, source.passes, source.per_class, classes))
+        fingerprints[f"{source.corpus} -> {source.head}"] = _fingerprint(made)
+        examples.extend(made)
+    weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
+    return Prepared(
+        tuple(heads.values()),
+        encoder,
+        Dataset.from_list([asdict(example) for example in examples]),
+        sources,
+        [len(example.input_ids) for example in examples],
+        {head.name: class_weights(head, examples) for head in weighted},
+        _unknown_tags(recipe, heads),
+        fingerprints,
+    )
+
+
+def source_examples(
+    recipe: Recipe, source: Source, head: Head, encoder: TextEncoder
+) -> list[Example]:
+    """The training examples of one source."""
+    documents = _drawn(
+        load(source.corpus, "train", source.group, source.detokenise, recipe.seed),
+        source.per_class and source.per_class * recipe.optimiser.epochs,
+        recipe.seed,
+    )
+    words = head.kind in ("nested", "flat")
+    known = teaching(source, head) if words else EVERYTHING
+    pair_max_pieces = recipe.windows.pair_max_pieces
+    made = list(
+        examples_of(
+            documents, head, encoder, source.corpus, source.max_pieces, pair_max_pieces, known
+        )
+    )
+    silent = f", silent on {', '.join(sorted(known.unannotated))}" if known.unannotated else ""
+    log.info(
+        "%s -> %s: %d documents, %d examples%s",
+        source.corpus,
+        source.head,
+        len(documents),
+        len(made),
+        silent,
+    )
+    return made
+
+
+def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:
+    """At most `per_topic` documents of each topic, drawn by the seed; more would never be seen."""
+    if per_topic is None:
+        return documents
+    order = random.Random(seed).sample(documents, len(documents))
+    seen: Counter[str | None] = Counter()
+    kept = []
+    for document in order:
+        seen[document.topic] += 1
+        if seen[document.topic] <= per_topic:
+            kept.append(document)
+    return kept
+
+
+def _unknown_tags(recipe: Recipe, heads: dict[str, Head]) -> dict[str, torch.Tensor]:
+    """Of each source of a flat head that does not annotate all its types: O and their tags."""
+    found = {}
+    for source in recipe.sources:
+        head = heads[source.head]
+        if head.kind == "flat" and (silent := teaching(source, head).unannotated):
+            tags = [tag == "O" or tag[2:] in silent for tag in head.tags]
+            found[source.corpus] = torch.tensor(tags)
+    return found
+
+
+def _encoder_fingerprint(folder: Path) -> str:
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")])
+    parts = [sha256(path) for path in [folder / "tokenizer.json", *weights]]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    """The sha256 of all that a source teaches, in order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        row = [example.input_ids, example.segments, example.labels, example.head]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def hold_to_data(prepared: Prepared, run: Path, begun: bool) -> None:
+    """Write the fingerprints of a run's data, or, where it has begun, refuse other data."""
+    path = run / DATA
+    if begun and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        now = prepared.fingerprints
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if changed:
+            shown = "; ".join(
+                f"{name}: {before.get(name, 'not there')[:12]} then, "
+                f"{now.get(name, 'not there')[:12]} now"
+                for name in changed
+            )
+            raise TrainingError(
+                f"{run}: its checkpoints were trained on other data ({shown}); bring the data "
+                "back, or give another folder with --run"
+            )
+    path.write_text(json.dumps(prepared.fingerprints, indent=1), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""A run folder: what `khabar train` leaves behind, for all that comes after it.
+
+```
+recipe.json       the resolved recipe
+data.json         fingerprints of the examples of each source
+history.json      learning curves: a row a report, see `Run.history`
+checkpoint-N/     the last checkpoint of transformers.Trainer; its model.safetensors are the weights
+encoder/          the encoder as it was fetched and trimmed
+bundle/           what serving takes
+```
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from annotations.errors import KhabarError
+from training.settings import Recipe
+
+if TYPE_CHECKING:
+    from training.model import MultiHeadModel
+
+RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
+
+
+class RunError(KhabarError):
+    """A folder that is no run, or not far enough for what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk; nothing is read before it is asked for."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """The run of a folder, which must have been begun by `khabar train`."""
+        if not (folder / RECIPE).is_file():
+            raise RunError(f"{folder}: no {RECIPE}; give the folder of a run of `khabar train`")
+        return cls(folder)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return Recipe.model_validate_json((self.folder / RECIPE).read_bytes())
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of the finished bundle."""
+        folder = self.folder / BUNDLE
+        if not folder.is_dir():
+            raise RunError(f"{self.folder}: no bundle yet; start `khabar train` again to finish it")
+        return folder
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The last whole checkpoint; a folder without its state, which is written last, was cut
+        short.
+        """
+        whole = [path.parent for path in self.folder.glob("checkpoint-*/trainer_state.json")]
+        found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+        return found[-1] if found else None
+
+    def history(self) -> list[dict[str, Any]]:
+        """The learning curves, by step.
+
+        A row of training has `step`, `epoch`, `loss` and `loss_HEAD` (means since the row before);
+        a row of evaluation has `step`, `epoch` and `dev`: corpus -> f1 or macro_f1 on some of its
+        development items.
+        """
+        path = self.folder / HISTORY
+        if not path.is_file():
+            raise RunError(f"{path}: missing; train the run again with this version of khabar")
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return rows
+
+    def encoder(self) -> Path:
+        """The Hugging Face folder of the encoder the run began with."""
+        from training.encoders import encoder_folder
+
+        return encoder_folder(self.recipe.encoder, self.folder / "encoder")
+
+    def model(self) -> MultiHeadModel:
+        """The trained model in float32, from the last checkpoint, ready to be evaluated."""
+        from safetensors.torch import load_file
+
+        from training.encoders import load_encoder
+        from training.model import MultiHeadModel
+        from training.preparation import recipe_heads
+
+        if self.checkpoint is None:
+            raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
+        model = MultiHeadModel(load_encoder(self.encoder()), recipe_heads(self.recipe), 0.0, {})
+        model.load_state_dict(load_file(self.checkpoint / "model.safetensors"))
+        return model.eval()
