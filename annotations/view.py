@@ -118,6 +118,12 @@ def _stance_rows(document: Document) -> list[tuple[str, str, str]]:
     return rows
 
 
+def marked_text(document: Document, other: frozenset[Span] | None = None) -> str:
+    """The escaped text with a mark for each entity; those that `other` lacks are outlined."""
+    compared = None if other is None else _Other(other, frozenset())
+    return _text(document, label_schema(), compared)
+
+
 def _text(document: Document, schema: LabelSchema, other: _Other | None) -> str:
     """The escaped text with a mark for each entity and an underline for evidence."""
     spans = _nesting(document.entities or ())
