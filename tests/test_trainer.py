@@ -5,6 +5,7 @@ time what will not do.
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,8 +202,8 @@ def test_a_loss_that_is_no_number_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_disk_that_cannot_hold_the_checkpoints_is_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = training.trainer.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(training.trainer.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(TrainingError, match=r"0 MB free, checkpoints need \d+ MB; make room"):
         train(small_recipe(), tmp_path / "run")
     assert Run(tmp_path / "run").checkpoint is None

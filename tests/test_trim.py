@@ -5,19 +5,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import BertProcessing, TemplateProcessing
+from tokenizers.trainers import BpeTrainer
 from transformers import (
     AutoModel,
     AutoTokenizer,
     BertConfig,
     BertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaModel,
     XLMRobertaConfig,
     XLMRobertaModel,
 )
 
+from annotations.seed import seed_text
 from training.packaged import EncoderError
-from training.trim import arabic_news_piece, trim
+from training.trim import TrimReport, arabic_news_piece, piece_class, trim
+from training.vocabulary import Vocabulary
 
 # Special pieces stand among others, so that trimming moves their ids.
 UNIGRAM = [("на", -5.0), ("<s>", 0.0), ("при", -6.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
@@ -151,6 +158,134 @@ def test_wordpiece_is_trimmed_too(tmp_path: Path) -> None:
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
 
 
+RUSSIAN = "президент приехал в столицу, правительство города привет государство " * 30
+
+
+def bpe(folder: Path, style: str) -> None:
+    """Train a BPE tokenizer on the seed and some Russian: of bytes, or of letters with marks."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    if style == "bytes":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        options = {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+    elif style == "words":
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        options = {"end_of_word_suffix": "</w>"}
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        options = {"continuing_subword_prefix": "##"}
+    trainer = BpeTrainer(vocab_size=900, special_tokens=special, show_progress=False, **options)
+    tokenizer.train_from_iterator([seed_text(), RUSSIAN], trainer)
+    ends = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    save_tokenizer(tokenizer, folder, names | {"mask_token": "<mask>"})
+
+
+@pytest.mark.parametrize("style", ["bytes", "words", "marks"])
+@pytest.mark.parametrize("family", ["modernbert", "roberta"])
+def test_bpe_keeps_the_way_to_every_kept_piece(tmp_path: Path, style: str, family: str) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    bpe(source, style)
+    size = Tokenizer.from_file(str(source / "tokenizer.json")).get_vocab_size()
+    longer = SIZES | {"max_position_embeddings": 514, "vocab_size": size, "pad_token_id": 1}
+    if family == "modernbert":
+        ModernBertModel(ModernBertConfig(**longer)).save_pretrained(source)
+    else:
+        RobertaModel(RobertaConfig(**longer), add_pooling_layer=False).save_pretrained(source)
+    report = trim(source, out, arabic_news_piece, [seed_text()])
+    assert report.pieces_after < report.pieces_before
+    before, after = (
+        Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (source, out)
+    )
+    kept = set(after.get_vocab())
+    words = [" " + word for word in seed_text().split()]
+    covered = [word for word in words if kept.issuperset(before.encode(word).tokens)]
+    assert len(covered) > 0.7 * len(words)
+    for word in (*covered, "".join(covered)):
+        assert after.encode(word).tokens == before.encode(word).tokens
+    assert not kept.issuperset(before.encode(RUSSIAN).tokens)
+    if style == "bytes":
+        assert after.decode(after.encode(RUSSIAN).ids) == RUSSIAN  # in bytes, so nothing is unknown
+    models_of = [AutoModel.from_pretrained(folder).eval() for folder in (source, out)]
+    states = []
+    for tokenizer, model in zip((before, after), models_of, strict=True):
+        ids = torch.tensor([tokenizer.encode("".join(covered[:30])).ids])
+        with torch.no_grad():
+            states.append(model(ids, torch.ones_like(ids)).last_hidden_state)
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=1e-6)
+
+
+def test_the_rule_sees_the_pieces_of_bytes_as_text(tmp_path: Path) -> None:
+    bpe(tmp_path, "bytes")
+    vocabulary = Vocabulary.read(tmp_path)
+    seen: list[str] = []
+    vocabulary.kept(lambda piece: seen.append(piece) is None)
+    assert "▁القائم" in seen and "▁правительство" in seen
+    for piece in vocabulary.pieces.values():
+        text = vocabulary.readable(piece)
+        if text is not None and piece not in vocabulary.added.values():
+            shown = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            assert "".join(p for p, _ in shown.pre_tokenize_str(text.replace("▁", " "))) == piece
+
+
+def test_pieces_that_the_samples_use_often_are_kept_beside_the_rule(
+    source: Path, tmp_path: Path
+) -> None:
+    samples = ["привет привет yang", "قال الرئيس"]
+    report = trim(source, tmp_path / "twice", arabic_news_piece, samples, keep_seen=2)
+    kept = set(Vocabulary.read(tmp_path / "twice").pieces.values())
+    assert "▁привет" in kept and "yang" not in kept
+    assert report.kept_as_seen == 1
+    report = trim(source, tmp_path / "once", arabic_news_piece, samples, keep_seen=1)
+    assert "yang" in Vocabulary.read(tmp_path / "once").pieces.values()
+    assert report.changed == ()
+    with pytest.raises(EncoderError, match="keep_seen needs sample texts"):
+        trim(source, tmp_path / "none", arabic_news_piece, keep_seen=1)
+
+
+def test_the_report_shows_what_changed_to_people_and_programs(source: Path, tmp_path: Path) -> None:
+    report = trim(source, tmp_path, arabic_news_piece, ["قال الرئيس قال", "привет 😀"])
+    assert report.coverage_before is not None and report.coverage_after is not None
+    assert (report.coverage_before.words, report.coverage_before.whole_words) == (5, 4)
+    assert (report.coverage_after.whole_words, report.coverage_after.unknown) == (3, 2)
+    (change,) = report.changed
+    assert (change.word, change.count) == ("привет", 1)
+    assert (change.before, change.after) == (("▁привет",), ("▁", "<unk>"))
+    assert sum(report.classes.values()) == report.pieces_after
+    assert report.classes["special"] == len(SPECIALS)
+    assert report.used == {"special": 1, "Arabic": 2, "punctuation": 1}  # <unk> قال الرئيس ▁
+    row = json.loads(json.dumps(report.to_dict()))
+    assert row["coverage_after"]["whole_share"] == pytest.approx(3 / 5)
+    assert row["changed"][0]["after"] == ["▁", "<unk>"]
+    shown = str(report)
+    assert "special 5 (1)" in shown
+    assert "words in one piece" in shown and "80.0%" in shown and "60.0%" in shown
+    assert "▁привет  >  ▁ <unk>" in shown
+
+
+def test_without_samples_the_report_has_sizes_alone(source: Path, tmp_path: Path) -> None:
+    report: TrimReport = trim(source, tmp_path, arabic_news_piece)
+    assert report.to_dict()["coverage_before"] is None
+    assert "pieces per word" not in str(report)
+    weights = (tmp_path / "model.safetensors").stat().st_size
+    assert 0 <= weights - report.bytes_after < 10_000  # the file's header
+
+
+@pytest.mark.parametrize(
+    ("piece", "made_of"),
+    [("▁القائم", "Arabic"), ("ّ", "Arabic"), ("##ات", "Arabic"), ("2017", "digits"),
+     ("٢٠١٧", "digits"), ("▁BBC", "Latin"), ("،", "Arabic"), ("...", "punctuation"),
+     ("▁", "punctuation"), ("при", "other"), ("aب", "other"), (None, "other")],
+)  # fmt: skip
+def test_pieces_are_classed_by_what_they_are_made_of(piece: str | None, made_of: str) -> None:
+    assert piece_class(piece) == made_of
+
+
 def test_positions_that_count_from_the_padding_id_must_not_move(tmp_path: Path) -> None:
     pad = [piece for piece, _ in UNIGRAM].index("<pad>")
     config = XLMRobertaConfig(vocab_size=len(UNIGRAM), pad_token_id=pad, **SIZES)
@@ -171,8 +306,9 @@ def test_what_cannot_be_trimmed_says_why(source: Path, tmp_path: Path) -> None:
         trim(source, tmp_path / "out", lambda _: False)
     with pytest.raises(EncoderError, match=r"has no tokenizer\.json; save its fast tokenizer"):
         trim(tmp_path, tmp_path / "out", arabic_news_piece)
-    Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(EncoderError, match="holds a BPE model"):
+    words = models.WordLevel({"قال": 0, "[UNK]": 1}, unk_token="[UNK]")
+    Tokenizer(words).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(EncoderError, match="holds a WordLevel model; only Unigram, WordPiece, BPE"):
         trim(tmp_path, tmp_path / "out", arabic_news_piece)
     wide, small = tmp_path / "wide", BertConfig(vocab_size=4, **SIZES)
     BertModel(small).save_pretrained(wide)

@@ -29,6 +29,9 @@ _TRAIN_EXTRA = ("torch", "transformers", "datasets", "onnx", "accelerate", "safe
 _INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run of `khabar train`.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved settings and stop.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Replace a setting: optimiser.epochs=3; may be given again."),
@@ -75,6 +78,18 @@ def training_parts() -> Iterator[None]:
                 f"{error.name} is not installed; install khabar[train]"
             ) from None
         raise
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """A run that a signal stopped ends with the status of one, and says how it goes on."""
+    from training.interruption import InterruptedRunError
+
+    try:
+        yield
+    except InterruptedRunError as error:
+        typer.echo(f"khabar: {error}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _json(found: object, out: Path | None) -> None:
@@ -124,13 +139,11 @@ def train(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Export even where int8 loses too much.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")
-    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train a recipe to a bundle; started again on the same run folder it goes on."""
     _log_to_stderr()
-    with plain_errors(), training_parts():
+    with plain_errors(), training_parts(), _resumable():
         from training.settings import load_recipe
 
         allowed = ["export.allow_loss=true"] if allow_loss else []
@@ -138,16 +151,28 @@ def train(
         if dry_run:
             typer.echo(settings.model_dump_json(indent=1))
             return
-        from training.interruption import InterruptedRunError
         from training.recipe import run_recipe
 
-        try:
-            bundle = run_recipe(settings, run or Path("runs") / recipe.stem)
-        except InterruptedRunError as error:
-            typer.echo(f"khabar: {error}", err=True)
-            raise typer.Exit(_INTERRUPTED) from None
+        bundle = run_recipe(settings, run or Path("runs") / recipe.stem)
         if _first_process():
             typer.echo(str(bundle))
+
+
+@training_app.command()
+def report(
+    run: RunFolder,
+    html: Annotated[Path | None, typer.Option(help="The page; by default RUN/report.html.")] = None,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Its numbers; by default RUN/report.json.")
+    ] = None,
+) -> None:
+    """A page of a run: curves, scores with intervals, confusion, calibration, the worst errors."""
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.report import write_report
+
+        for path in write_report(run, html, json_out):
+            typer.echo(str(path))
 
 
 @training_app.command()
@@ -199,6 +224,81 @@ def encoder_fetch(
         from training.settings import Encoder
 
         typer.echo(str(encoder_folder(Encoder(source=source, trim=trim), out)))
+
+
+@encoder_app.command("trim")
+def encoder_trim(
+    source: Annotated[str, typer.Argument(help="A hub name, a local folder, or packaged.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--sample",
+            help="Texts to measure on (.txt, .jsonl, also .gz), by default the project's own news.",
+        ),
+    ] = None,
+    keep_seen: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also keep pieces that the samples use so many times."),
+    ] = None,
+    json_out: JsonOption = None,
+) -> None:
+    """Trim a multilingual encoder to the pieces of Arabic news; reports coverage and sizes."""
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.encoders import encoder_folder
+        from training.settings import Encoder
+        from training.texts import sample_texts
+        from training.trim import arabic_news_piece, trim
+
+        folder = encoder_folder(Encoder(source=source), out.with_name(f"{out.name}-source"))
+        report = trim(folder, out, arabic_news_piece, sample_texts(samples or []), keep_seen)
+        if json_out is not None:
+            text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
+            json_out.write_text(text + "\n", encoding="utf-8")
+        typer.echo(str(report))
+
+
+@encoder_app.command("adapt")
+def encoder_adapt(
+    config: Annotated[Path, typer.Argument(help="A YAML file such as configs/adapt/news.yaml.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; by default runs/adapt-NAME.")
+    ] = None,
+    overrides: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Adapt an encoder to running text by guessing hidden pieces; started again it goes on."""
+    _log_to_stderr()
+    with plain_errors(), training_parts(), _resumable():
+        from training.adaptation import Adaptation
+        from training.settings import load_settings
+
+        settings = load_settings(config, Adaptation, overrides or [])
+        if dry_run:
+            typer.echo(settings.model_dump_json(indent=1))
+            return
+        from training.adapt import adapt
+
+        folder = adapt(settings, run or Path("runs") / f"adapt-{config.stem}")
+        if _first_process():
+            typer.echo(str(folder))
+
+
+@encoder_app.command("from-bundle")
+def encoder_from_bundle(
+    out: Annotated[Path, typer.Argument(help="New folder to write to.")],
+    bundle: BundleOption = None,
+) -> None:
+    """A bundle's encoder and heads as a Hugging Face folder, to which a recipe's encoder.source may
+    point.
+    """
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from serving.bundle import DEFAULT_FOLDER
+        from training.unpack import encoder_from_bundle as unpack
+
+        typer.echo(str(unpack(bundle or DEFAULT_FOLDER, out)))
 
 
 @bench_app.command("train")

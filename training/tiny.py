@@ -42,7 +42,7 @@ def _save_tokenizer(folder: Path) -> int:
     """Write a unigram tokenizer of the seed's words; returns how many pieces it has."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     pieces = _pieces(normalize(seed_text()).text.split())
     vocabulary = [(piece, 0.0) for piece in special] + pieces
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=special.index("<unk>")))

@@ -4,10 +4,8 @@ and several processes.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
 
@@ -24,6 +21,7 @@ from annotations.errors import MissingExtraError
 from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
 from training.curves import DevCurve
+from training.disk import full_disk_told, hold_to_disk
 from training.encoders import load_encoder
 from training.interruption import StopOnSignal
 from training.model import MultiHeadModel
@@ -34,7 +32,6 @@ from training.runs import Run
 from training.settings import Recipe, Tracking
 
 log = logging.getLogger(__name__)
-CHECKPOINT_COPIES = 3 * 2  # weights and AdamW's two moments, of the new checkpoint and the old
 
 
 class HeadTrainer(Trainer):
@@ -114,22 +111,15 @@ def fit(
     hold_to_data(prepared, run, begun=checkpoint is not None)
     set_seed(recipe.seed)
     model = new_model(recipe, folder, prepared)
-    _hold_to_disk(model, run)
+    hold_to_disk(model, run)
     plan = planned_batches(recipe, prepared, processes.process_index, processes.num_processes)
     log.info("%d steps, epochs end at %s", len(plan), plan.epoch_ends)
     stop = StopOnSignal()
     trainer = make_trainer(
         recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
     )
-    try:
+    with full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if _disk_is_full(error):
-            raise TrainingError(
-                f"{run}: no space left on the disk at step {trainer.state.global_step}; make room "
-                "and start the same command again, it goes on from the last whole checkpoint"
-            ) from None
-        raise
     stop.raise_if_stopped(run)
     minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
     log.info("minutes per head: %s", minutes)
@@ -245,24 +235,3 @@ def _keep_trackers_here(tracking: Tracking, name: str, run: Path) -> None:
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{run.resolve()}/mlflow.db")
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", name)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-def _hold_to_disk(model: MultiHeadModel, run: Path) -> None:
-    """Refuse at the start what would fail hours later, at a checkpoint."""
-    needed = CHECKPOINT_COPIES * sum(w.numel() * w.element_size() for w in model.parameters())
-    free = shutil.disk_usage(run).free
-    if free < needed:
-        raise TrainingError(
-            f"{run}: {free / 1e6:.0f} MB free, checkpoints need {needed / 1e6:.0f} MB; make room "
-            "or give another folder with --run"
-        )
-
-
-def _disk_is_full(error: BaseException) -> bool:
-    """Whether a write failed for want of space; torch and safetensors each say it in their own
-    way.
-    """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    said = str(error)
-    return "No space left" in said or "PytorchStreamWriter failed" in said

@@ -1,6 +1,6 @@
 """A multilingual encoder made small: the vocabulary it needs for one language, and no other change.
 
-From any Hugging Face encoder folder with a Unigram or WordPiece tokenizer.json to another such
+From any Hugging Face encoder folder with a Unigram, WordPiece or BPE tokenizer.json to another such
 folder; a text that used only kept pieces gets the same pieces and the same hidden states.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
-
+from training.coverage import Coverage, Cut, WordChange, changes, cut
 from training.packaged import EncoderError
+from training.vocabulary import Json, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,27 +26,75 @@ ARABIC_ALPHABET = frozenset(map(chr, range(0x0621, 0x0653))) | frozenset("ٰٱگ
 DIGITS = frozenset("0123456789٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹")
 MAX_DIGITS, MAX_LATIN = 4, 3
 
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What a tokenizer makes of the sample texts; words are what whitespace separates."""
-
-    pieces_per_word: float
-    unknown_share: float  # of all pieces
-
 
 @dataclass(frozen=True, slots=True)
 class TrimReport:
-    """What trimming changed. Coverage is None where no sample texts were given."""
+    """What trimming changed. Coverage is None where no sample texts were given.
+
+    `classes` counts the kept pieces by what they are made of, `used` those of them that occur in
+    the samples; bytes are of the weights as they are stored.
+    """
 
     pieces_before: int
     pieces_after: int
     parameters_before: int
     parameters_after: int
+    bytes_before: int
+    bytes_after: int
+    classes: dict[str, int]
+    kept_as_seen: int  # pieces that only the samples asked for
     coverage_before: Coverage | None
     coverage_after: Coverage | None
+    changed: tuple[WordChange, ...] = ()
+    used: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> Json:
+        """The report as JSON; shares and rates are written out."""
+        row = asdict(self)
+        for name in ("coverage_before", "coverage_after"):
+            coverage: Coverage | None = getattr(self, name)
+            if coverage is not None:
+                row[name] |= {
+                    "pieces_per_word": round(coverage.pieces_per_word, 4),
+                    "whole_share": round(coverage.whole_share, 4),
+                    "unknown_share": round(coverage.unknown_share, 6),
+                }
+        return row
+
+    def __str__(self) -> str:
+        """The report as a table for people."""
+        before, after = self.coverage_before, self.coverage_after
+        rows = [
+            ("pieces", f"{self.pieces_before:,}", f"{self.pieces_after:,}"),
+            ("parameters", f"{self.parameters_before:,}", f"{self.parameters_after:,}"),
+            ("MB", f"{self.bytes_before / 1e6:,.1f}", f"{self.bytes_after / 1e6:,.1f}"),
+        ]
+        if before and after:
+            rows += [
+                (
+                    "pieces per word",
+                    f"{before.pieces_per_word:.3f}",
+                    f"{after.pieces_per_word:.3f}",
+                ),
+                ("words in one piece", f"{before.whole_share:.1%}", f"{after.whole_share:.1%}"),
+                ("unknown pieces", f"{before.unknown:,}", f"{after.unknown:,}"),
+            ]
+        lines = [f"{'':<20}{'before':>14}{'after':>14}"]
+        lines += [f"{name:<20}{left:>14}{right:>14}" for name, left, right in rows]
+        kinds = ", ".join(
+            f"{kind} {count:,}" + (f" ({self.used.get(kind, 0):,})" if before else "")
+            for kind, count in self.classes.items()
+        )
+        lines.append(f"kept{' (used by the sample)' if before else ''}: {kinds}")
+        if self.kept_as_seen:
+            lines.append(f"kept only because the samples use them: {self.kept_as_seen:,}")
+        if before:
+            lines.append(f"sample: {before.words:,} words; most changed (times: before > after):")
+            lines += [
+                f"  {c.count:>4}  {' '.join(c.before)}  >  {' '.join(c.after)}"
+                for c in self.changed
+            ] or ["  none"]
+        return "\n".join(lines)
 
 
 def arabic_news_piece(piece: str) -> bool:
@@ -66,117 +115,91 @@ def arabic_news_piece(piece: str) -> bool:
     return ARABIC_ALPHABET.issuperset(bare) or all(unicodedata.category(c)[0] in "PS" for c in bare)
 
 
+def piece_class(piece: str | None) -> str:
+    """What a piece is made of: Arabic, digits, Latin, punctuation or other."""
+    bare = (piece or "").removeprefix("▁").removeprefix("##")
+    letters = {unicodedata.name(c, "").split(" ")[0] for c in bare if c.isalpha()}
+    if letters:
+        return "Arabic" if letters == {"ARABIC"} else "Latin" if letters == {"LATIN"} else "other"
+    if bare.isdecimal():
+        return "digits"
+    if bare and all("\u0600" <= c <= "\u06ff" for c in bare if not c.isspace()):
+        return "Arabic"
+    plain = all(unicodedata.category(c)[0] in "PS" for c in bare)
+    return "punctuation" if piece and plain else "other"
+
+
 def trim(
-    source: Path, out: Path, keep: Callable[[str], bool], samples: Sequence[str] = ()
+    source: Path,
+    out: Path,
+    keep: Callable[[str], bool],
+    samples: Sequence[str] = (),
+    keep_seen: int | None = None,
 ) -> TrimReport:
     """Write the encoder in `source` to `out` with only the pieces `keep` accepts.
 
-    Added and special tokens always stay, and pieces keep their order. `keep` sees a piece as the
-    vocabulary spells it ("▁من", "##ات"). A head on top of the encoder is left behind.
+    Added and special tokens always stay, and pieces keep their order. `keep` sees a piece as text
+    ("▁من", "##ات"); with `keep_seen` also the pieces stay that the samples use so many times. A
+    head on top of the encoder is left behind.
     """
     from transformers import AutoModel, AutoTokenizer
 
     if out.resolve() == source.resolve():
         raise EncoderError(f"{out} is also the source; give another folder to write to")
-    before = _read_tokenizer(source)
-    kept = _kept_ids(before, keep)
-    if len(kept) == len(_always_kept(before)):
-        raise EncoderError(f"{source}: not one of its pieces is kept; check the keep rule")
-    ids = {old: new for new, old in enumerate(kept)}
-    after = _trim_tokenizer(before, ids)
+    before = Vocabulary.read(source)
+    cut_before = cut(before, samples)
+    try:
+        kept = before.kept(_with_seen(before, keep, cut_before, keep_seen))
+    except EncoderError as error:
+        raise EncoderError(f"{source}: {error}") from None
+    after = before.trimmed(kept)
     model, loading = AutoModel.from_pretrained(source, output_loading_info=True)
     state = {k: v for k, v in model.state_dict().items() if k not in loading["missing_keys"]}
-    parameters_before = sum(weight.numel() for weight in state.values())
-    state = _trim_model(model, state, kept, source)
-    model.save_pretrained(out, state_dict=state)
-    _write_tokenizer(after, AutoTokenizer.from_pretrained(source), out)
+    small = _trim_model(model, state, kept, source)
+    model.save_pretrained(out, state_dict=small)
+    _write_tokenizer(after.spec, AutoTokenizer.from_pretrained(source), out)
+    cut_after = cut(after, samples)
     return TrimReport(
-        pieces_before=len(_pieces(before)),
-        pieces_after=len(kept),
-        parameters_before=parameters_before,
-        parameters_after=sum(weight.numel() for weight in state.values()),
-        coverage_before=_coverage(before, samples),
-        coverage_after=_coverage(after, samples),
+        *(len(before.pieces), len(kept), *_sizes(state, small)),
+        classes=_classes(after, after.pieces),
+        kept_as_seen=len(kept) - len(before.kept(keep)) if keep_seen else 0,
+        coverage_before=cut_before.coverage if cut_before else None,
+        coverage_after=cut_after.coverage if cut_after else None,
+        changed=tuple(changes(cut_before, cut_after)) if cut_before and cut_after else (),
+        used=_classes(after, cut_after.used) if cut_after else {},
     )
 
 
-def _read_tokenizer(source: Path) -> Json:
-    path = source / "tokenizer.json"
-    if not path.is_file():
-        raise EncoderError(
-            f"{source} has no tokenizer.json; save its fast tokenizer there with "
-            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        )
-    spec: Json = json.loads(path.read_text(encoding="utf-8"))
-    if (kind := spec["model"].get("type")) not in ("Unigram", "WordPiece"):
-        raise EncoderError(
-            f"{path} holds a {kind} model; only Unigram and WordPiece vocabularies are trimmed, "
-            "so take another encoder or use this one whole"
-        )
-    return spec
+def _sizes(before: Json, after: Json) -> tuple[int, int, int, int]:
+    """Parameters and bytes of weights before and after: (before, after, before, after)."""
+    states = (before, after)
+    parameters = (sum(weight.numel() for weight in state.values()) for state in states)
+    stored = (sum(weight.nbytes for weight in state.values()) for state in states)
+    return *parameters, *stored
 
 
-def _pieces(spec: Json) -> dict[int, str]:
-    """Every piece by its id, added tokens too."""
-    vocab = spec["model"]["vocab"]
-    if spec["model"]["type"] == "Unigram":
-        pieces = {i: piece for i, (piece, _) in enumerate(vocab)}
-    else:
-        pieces = {i: piece for piece, i in vocab.items()}
-    return pieces | {token["id"]: token["content"] for token in spec["added_tokens"]}
+def _with_seen(
+    vocabulary: Vocabulary, keep: Callable[[str], bool], found: Cut | None, times: int | None
+) -> Callable[[str], bool]:
+    """The rule, and beside it the pieces that the samples use so many times."""
+    if times is None:
+        return keep
+    if found is None:
+        raise EncoderError("keep_seen needs sample texts to count in; give some")
+    often = (i for i, count in found.used.items() if count >= times)
+    seen = {vocabulary.readable(vocabulary.pieces[i]) for i in often}
+    return lambda piece: piece in seen or keep(piece)
 
 
-def _always_kept(spec: Json) -> set[int]:
-    """The ids of added tokens, of the unknown piece and of byte pieces."""
-    model = spec["model"]
-    always = {token["id"] for token in spec["added_tokens"]}
-    if model["type"] == "WordPiece":
-        return always | {model["vocab"][model["unk_token"]]}
-    if model["unk_id"] is not None:
-        always.add(model["unk_id"])
-    if model.get("byte_fallback"):
-        always |= {i for i, (piece, _) in enumerate(model["vocab"]) if piece.startswith("<0x")}
-    return always
-
-
-def _kept_ids(spec: Json, keep: Callable[[str], bool]) -> list[int]:
-    """The old ids that stay, in order: the new id of each is its place in the list."""
-    always = _always_kept(spec)
-    return sorted(i for i, piece in _pieces(spec).items() if i in always or keep(piece))
-
-
-def _trim_tokenizer(spec: Json, ids: Mapping[int, int]) -> Json:
-    """The tokenizer with only the pieces in `ids`, which maps old ids to new ones."""
-    model = dict(spec["model"])
-    if model["type"] == "Unigram":
-        model["vocab"] = [entry for i, entry in enumerate(model["vocab"]) if i in ids]
-        model["unk_id"] = None if model["unk_id"] is None else ids[model["unk_id"]]
-    else:
-        model["vocab"] = {piece: ids[i] for piece, i in model["vocab"].items() if i in ids}
-    trimmed = spec | {"model": model}
-    trimmed["added_tokens"] = [token | {"id": ids[token["id"]]} for token in spec["added_tokens"]]
-    trimmed["post_processor"] = _remap_processor(spec.get("post_processor"), ids)
-    if padding := spec.get("padding"):
-        trimmed["padding"] = padding | {"pad_id": ids[padding["pad_id"]]}
-    return trimmed
-
-
-def _remap_processor(processor: Json | None, ids: Mapping[int, int]) -> Json | None:
-    """The post-processor with new ids in place of old ones."""
-    if processor is None:
-        return None
-    if "processors" in processor:
-        return processor | {
-            "processors": [_remap_processor(p, ids) for p in processor["processors"]]
-        }
-    if "special_tokens" in processor:
-        tokens = {
-            name: token | {"ids": [ids[i] for i in token["ids"]]}
-            for name, token in processor["special_tokens"].items()
-        }
-        return processor | {"special_tokens": tokens}
-    ends = {end: processor[end] for end in ("sep", "cls") if end in processor}
-    return processor | {end: [token, ids[old]] for end, (token, old) in ends.items()}
+def _classes(vocabulary: Vocabulary, ids: Iterable[int]) -> dict[str, int]:
+    """How many of these pieces are of each class, the largest first."""
+    always = vocabulary.always_kept
+    return dict(
+        Counter(
+            "special" if i in always else piece_class(vocabulary.readable(vocabulary.pieces[i]))
+            for i in ids
+        ).most_common()
+    )
 
 
 def _trim_model(
@@ -220,18 +243,3 @@ def _write_tokenizer(spec: Json, original: PreTrainedTokenizerBase, out: Path) -
     for name, values in (("tokenizer.json", spec), ("tokenizer_config.json", settings)):
         text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
         (out / name).write_text(text, encoding="utf-8")
-
-
-def _coverage(spec: Json, samples: Sequence[str]) -> Coverage | None:
-    words = sum(len(text.split()) for text in samples)
-    if not words:
-        return None
-    # A folder's own padding or truncation would change the counts.
-    tokenizer = Tokenizer.from_str(json.dumps(spec | {"padding": None, "truncation": None}))
-    model = spec["model"]
-    unknown = model.get("unk_id")
-    if model["type"] == "WordPiece":
-        unknown = model["vocab"][model["unk_token"]]
-    encoded = tokenizer.encode_batch(list(samples), add_special_tokens=False)
-    pieces = [i for encoding in encoded for i in encoding.ids]
-    return Coverage(len(pieces) / words, pieces.count(unknown) / max(len(pieces), 1))
