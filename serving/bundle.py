@@ -16,6 +16,7 @@ from annotations.catalogue import sha256
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
 from annotations.text import Normalization
+from serving.decoding import Scheme
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
 FORMAT = 1
@@ -41,7 +42,8 @@ class Head(_Settings):
     nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one
     label of a text and a target or claim. `temperature` divides the logits of text and pair heads;
     `slope` and `intercept` map the logit of a span's score to that of its confidence (Platt
-    scaling).
+    scaling). `scheme` is how the tags of a flat head make entities, see `serving.decoding`; `io`
+    has no B- tags.
     """
 
     name: str
@@ -53,11 +55,13 @@ class Head(_Settings):
     intercept: float = 0.0
     combine: Literal["mean", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
+    scheme: Scheme = "iob2"
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The BIO tags of a flat head, in the order of its logits."""
-        return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
+        """The tags of a flat head, in the order of its logits."""
+        prefixes = "I" if self.scheme == "io" else "BI"
+        return ("O", *(f"{prefix}-{label}" for label in self.labels for prefix in prefixes))
 
     @property
     def width(self) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+# How tags make entities. iob2: B- begins each, I- goes on. iob1: I- also begins one, after O or
+# another type; B- is needed only between two of one type. io: maximal runs of a type.
+Scheme = Literal["iob2", "iob1", "io"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,26 @@ def log_softmax(logits: Floats) -> Floats:
     return result
 
 
-def decode_flat(logits: Floats, tags: Sequence[str]) -> list[TaggedSpan]:
-    """The entities of one BIO sequence; logits is (words, tags)."""
-    path = best_path(logits, *allowed_transitions(tags))
+def decode_flat(logits: Floats, tags: Sequence[str], scheme: Scheme = "iob2") -> list[TaggedSpan]:
+    """The entities of one sequence of tags; logits is (words, tags).
+
+    Only IOB2 has sequences that break a rule; the others are read as they come.
+    """
+    if scheme == "iob2":
+        path = best_path(logits, *allowed_transitions(tags))
+    else:
+        path = logits.argmax(axis=1)
     log_probs = log_softmax(logits)[np.arange(len(path)), path]
     spans: list[TaggedSpan] = []
     start = None
     for i in range(len(path) + 1):
         tag = tags[path[i]] if i < len(path) else "O"
-        if start is not None and not tag.startswith("I-"):
+        goes_on = start is not None and tag.startswith("I-") and tag[2:] == tags[path[i - 1]][2:]
+        if start is not None and not goes_on:
             score = float(np.exp(log_probs[start:i].min()))
             spans.append(TaggedSpan(start, i, tags[path[start]][2:], score))
-            start = None
-        if tag.startswith("B-"):
-            start = i
+        if not goes_on:
+            start = i if tag != "O" else None
     return spans
 
 

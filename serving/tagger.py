@@ -95,7 +95,7 @@ class Tagger:
         if head.kind == "nested":
             tagged = decode_nested(logits.reshape(len(logits), len(head.labels), 3), head.labels)
         else:
-            tagged = decode_flat(logits, head.tags)
+            tagged = decode_flat(logits, head.tags, head.scheme)
         words = reading.encoded.words
         begin = clitic_cutter(text, words, self.bundle.lexicon)
         mentions = []

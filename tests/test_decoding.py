@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise, product
+from itertools import combinations, groupby, pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,44 @@ def test_the_score_of_an_entity_is_that_of_its_least_probable_tag(
     found = decode_flat(logits, ("O", "B-PERS", "I-PERS"))
     assert [(span.start, span.end) for span in found] == [(a, b) for a, b, _ in expected]
     assert [span.score for span in found] == pytest.approx([p for _, _, p in expected], abs=1e-4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(logits=st.integers(0, 12).flatmap(lambda n_words: scores(n_words, len(TAGS))))
+def test_iob1_entities_are_those_seqeval_sees_in_the_winning_tags(logits: Floats) -> None:
+    winners = [TAGS[tag] for tag in logits.argmax(axis=1)] if len(logits) else []
+    found = [(s.label, s.start, s.end - 1) for s in decode_flat(logits, TAGS, "iob1")]
+    assert found == get_entities(winners)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["I-PERS", "I-PERS", "O", "I-GPE"], [(0, 2, "PERS"), (3, 4, "GPE")]),
+        (["I-PERS", "I-GPE"], [(0, 1, "PERS"), (1, 2, "GPE")]),
+        (["I-PERS", "B-PERS", "I-PERS"], [(0, 1, "PERS"), (1, 3, "PERS")]),
+    ],
+)
+def test_in_iob1_an_entity_begins_inside(
+    tags: list[str], expected: list[tuple[int, int, str]]
+) -> None:
+    logits = 9 * np.eye(len(TAGS), dtype=np.float32)[[TAGS.index(tag) for tag in tags]]
+    found = decode_flat(logits, TAGS, "iob1")
+    assert [(span.start, span.end, span.label) for span in found] == expected
+    assert [span.score for span in found] == pytest.approx([0.9995] * len(found), abs=1e-3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(logits=st.integers(0, 12).flatmap(lambda n_words: scores(n_words, 3)))
+def test_io_entities_are_the_runs_of_a_type(logits: Floats) -> None:
+    tags = ("O", "I-PERS", "I-GPE")
+    winners = logits.argmax(axis=1).tolist() if len(logits) else []
+    runs, place = [], 0
+    for tag, group in groupby(winners):
+        length = len(list(group))
+        runs += [(tags[tag][2:], place, place + length)] if tag else []
+        place += length
+    assert [(s.label, s.start, s.end) for s in decode_flat(logits, tags, "io")] == runs
 
 
 def test_a_text_without_words_has_no_entities() -> None:

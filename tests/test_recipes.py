@@ -12,7 +12,7 @@ from annotations.errors import ConfigError
 from annotations.labels import label_schema
 from serving.bundle import sha256
 from training.preparation import recipe_heads
-from training.recipe import DEV_SPLITS
+from training.development import DEV_SPLITS
 from training.settings import HeadSettings, Recipe, load_recipe
 
 RECIPES = sorted((configs.folder() / "train").glob("*.yaml"))

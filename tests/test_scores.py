@@ -117,6 +117,65 @@ def test_nested_scores_are_seqevals_counts_summed_over_the_types(cases: list[Any
     assert report["f1"] == pytest.approx(slow_scores(*flat, strict=False)[2], abs=5.1e-5)
 
 
+def random_tags(random: np.random.Generator, length: int) -> list[str]:
+    """Tags in any order, illegal ones among them."""
+    return random.choice(["O", "B-PERS", "I-PERS", "B-LOC", "I-LOC", "B-ORG"], length).tolist()
+
+
+def test_the_counts_of_thousands_of_sequences_are_those_of_a_slow_loop() -> None:
+    random = np.random.default_rng(11)
+    scores, lenient, strict = EntityScores(), [], []
+    for _ in range(4000):
+        gold = random_tags(random, int(random.integers(1, 14)))
+        guess = random_tags(random, len(gold))
+        found = [g if random.random() < 0.8 else p for g, p in zip(gold, guess, strict=True)]
+        scores.add_tags([gold], [found])
+        for rows, only_b in ((lenient, False), (strict, True)):
+            a, b = slow_entities(gold, only_b), slow_entities(found, only_b)
+            rows.append([sum(e in b for e in a), len(b), len(a)])
+    np.testing.assert_array_equal(scores.rows(), lenient)
+    report = scores.report()
+    assert report["f1"] != report["f1_strict"]
+    for rows, name in ((lenient, "f1"), (strict, "f1_strict")):
+        right, guessed, wanted = (sum(row[i] for row in rows) for i in range(3))
+        assert report[name] == pytest.approx(2 * right / (guessed + wanted), abs=5.1e-5)
+    right, guessed, wanted = (sum(row[i] for row in lenient) for i in range(3))
+    assert scores.value(scores.rows()) == pytest.approx(2 * right / (guessed + wanted))
+
+
+def test_the_counts_of_nested_spans_are_those_of_a_slow_loop() -> None:
+    random = np.random.default_rng(12)
+    scores, rows, of_label = EntityScores(), [], {"GPE": [0, 0, 0], "ORG": [0, 0, 0]}
+    for _ in range(1000):
+        gold: list[Entity] = []
+        for _ in range(int(random.integers(0, 6))):
+            start = int(random.integers(0, 20))
+            end = start + int(random.integers(1, 9))
+            gold.append((str(random.choice(["GPE", "ORG"])), start, end))
+        found = [
+            (label, start, end + int(random.random() < 0.2))
+            for label, start, end in gold
+            if random.random() < 0.9
+        ]
+        scores.add_spans(set(gold), set(found))
+        counts = [0, 0, 0]
+        for kind in ("GPE", "ORG"):
+            for start in range(20):
+                for end in range(start + 1, start + 11):
+                    a, b = (kind, start, end) in gold, (kind, start, end) in found
+                    for i, hit in enumerate((a and b, b, a)):
+                        counts[i] += hit
+                        of_label[kind][i] += hit
+        rows.append(counts)
+    np.testing.assert_array_equal(scores.rows(), rows)
+    report = scores.report()
+    right, guessed, wanted = (sum(row[i] for row in rows) for i in range(3))
+    assert report["f1"] == pytest.approx(2 * right / (guessed + wanted), abs=5.1e-5)
+    for kind, (right, guessed, wanted) in of_label.items():
+        assert report["per_label"][kind]["support"] == wanted
+        assert report["per_label"][kind]["precision"] == pytest.approx(right / guessed, abs=5.1e-5)
+
+
 # مدينة القائم: GPE around GPE; a span must match in exact code points and in its label
 @pytest.mark.parametrize(
     ("predicted", "f1"),

@@ -176,6 +176,55 @@ def report(
 
 
 @training_app.command()
+def export(
+    run: RunFolder,
+    huggingface: Annotated[
+        Path, typer.Option(help="Folder to write to: one below it for each head.")
+    ],
+    heads: Annotated[
+        list[str] | None, typer.Option("--head", help="Only this head; may be given again.")
+    ] = None,
+    distil_steps: Annotated[
+        int, typer.Option(min=0, help="Steps to distil a head of texts or pairs.")
+    ] = 300,
+    max_minutes: Annotated[float, typer.Option(help="No head is distilled longer.")] = 10.0,
+) -> None:
+    """A run as folders that transformers loads by itself, with labels and model cards."""
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.hub import export_huggingface
+
+        for made in export_huggingface(run, huggingface, heads, distil_steps, max_minutes):
+            typer.echo(str(made.folder))
+
+
+@models_app.command("import")
+def models_import(
+    source: Annotated[str, typer.Argument(help="A hub name or a local folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the bundle to write.")],
+    head: Annotated[
+        str | None, typer.Option(help="Name of its head; by default ner or topic.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="A revision on the hub.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="The labels in order, a,b,c, where the model does not name them."),
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="iob2, iob1 or io, where the labels mislead.")
+    ] = None,
+) -> None:
+    """A bundle of a published token or sequence classifier, without training."""
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.imports import import_model
+
+        named = labels.split(",") if labels else None
+        typer.echo(str(import_model(source, out, head, revision, name, named, scheme)))
+
+
+@training_app.command()
 def rescore(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")]) -> None:
     """Score a bundle again on the development splits of its recipe; rewrites scores and card."""
     _log_to_stderr()
@@ -318,3 +367,27 @@ def bench_train(
         from training.settings import load_recipe
 
         _json(bench_training(load_recipe(recipe), steps), json_out)
+
+
+@bench_app.command("quantisation")
+def bench_quantisation(
+    run: RunFolder,
+    items: Annotated[
+        int, typer.Option(min=2, help="Items of each development split that are scored.")
+    ] = 100,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Also write the numbers to this file.")
+    ] = None,
+) -> None:
+    """Ways of making a run's model int8: accuracy, size, speed, and whether batch-mates change an
+    answer.
+    """
+    _log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.quantisation_bench import compare, tables
+
+        found = compare(run, items_per_split=items)
+        if json_out is not None:
+            text = json.dumps(found, ensure_ascii=False, indent=1)
+            json_out.write_text(text + "\n", encoding="utf-8")
+        typer.echo(tables(found))

@@ -4,15 +4,12 @@ exported, bundle.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from annotations.schema import Document
 from serving.bundle import (
     CARD,
     FORMAT,
@@ -28,21 +25,18 @@ from serving.bundle import (
 from serving.tagger import Tagger
 from training.calibration import calibrate_head
 from training.card import model_card
-from training.corpora import data_entry, load, sentences_of
+from training.corpora import data_entry, load
+from training.development import evaluate_heads
 from training.encoders import encoder_folder
-from training.evaluation import (
-    Task,
-    score_claims,
-    score_conll,
-    score_entities,
-    score_stances,
-    score_topics,
-)
 from training.export import export
+from training.gate import HeadLoss, check, int8_losses
 from training.lexicon import name_lexicon
-from training.preparation import TrainingError, prepare
+from training.model import MultiHeadModel
+from training.preparation import Prepared, TrainingError, prepare
+from training.quantisation import calibration_inputs
 from training.runs import BUNDLE, RECIPE, Run
 from training.settings import Recipe
+from training.torch_backend import TorchBackend
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -67,28 +61,56 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     if not processes.is_main_process:
         return run / BUNDLE
     partial = run / "bundle.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    differences = export(model, partial, prepared.encoder.special.pad)
-    shutil.copy(folder / "tokenizer.json", partial / TOKENIZER)
-    name_lexicon(recipe.lexicon).write(partial / LEXICON)
-    manifest = _manifest(recipe, prepared.heads, asdict(prepared.encoder.special), partial)
-    write_manifest(partial, manifest)
-    heads = calibrate(partial, manifest, recipe)
-    manifest = manifest.model_copy(update={"heads": heads})
-    write_manifest(partial, manifest)
-    scores = evaluate_heads(Tagger.from_bundle(partial), recipe)
+    manifest, differences = _export(recipe, prepared, model, folder, partial)
+    losses, scores = _judge(recipe, model, Tagger.from_bundle(partial))
+    check(losses, recipe.export.max_loss, recipe.export.allow_loss)
     training = {
         "recipe": recipe.model_dump(mode="json"),
         "encoder_config": model.encoder.config.to_dict(),
         "minutes": minutes,
         "logit_difference": differences,
+        "int8_loss": [loss.to_dict() for loss in losses],
+        "allow_loss": any(loss.excessive(recipe.export.max_loss) for loss in losses),
     }
     return finish(
         partial,
         run / BUNDLE,
         manifest.model_copy(update={"scores": scores, "training": training}),
     )
+
+
+def _export(
+    recipe: Recipe, prepared: Prepared, model: MultiHeadModel, encoder: Path, folder: Path
+) -> tuple[Manifest, dict[str, float]]:
+    """A calibrated bundle without scores in `folder`, and the differences of its logits to
+    torch's.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    differences = export(
+        model,
+        folder,
+        prepared.encoder.special.pad,
+        recipe.export.quantisation,
+        calibration_inputs(prepared.dataset),
+    )
+    shutil.copy(encoder / "tokenizer.json", folder / TOKENIZER)
+    name_lexicon(recipe.lexicon).write(folder / LEXICON)
+    manifest = _manifest(recipe, prepared.heads, asdict(prepared.encoder.special), folder)
+    write_manifest(folder, manifest)
+    heads = calibrate(folder, manifest, recipe)
+    manifest = manifest.model_copy(update={"heads": heads})
+    write_manifest(folder, manifest)
+    return manifest, differences
+
+
+def _judge(
+    recipe: Recipe, model: MultiHeadModel, int8: Tagger
+) -> tuple[list[HeadLoss], list[dict[str, Any]]]:
+    """What int8 loses, where the recipe asks, and the scores of the exported bundle."""
+    if not recipe.export.gate:
+        return [], evaluate_heads(int8, recipe)
+    return int8_losses(Tagger(int8.bundle, TorchBackend(model)), int8, recipe)
 
 
 FREE_TO_CHANGE = {"name", "version", "lexicon", "tracking", "evaluation", "export"}
@@ -167,58 +189,3 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
         documents = [document for corpus in sources for document in load(corpus, "calibration")]
         heads.append(calibrate_head(tagger, head, documents) if documents else head)
     return tuple(heads)
-
-
-@dataclass(frozen=True, slots=True)
-class DevSplit:
-    """A development split and how `khabar evaluate` scores it."""
-
-    name: str
-    task: Task
-    file: str
-
-    @property
-    def command(self) -> str:
-        """The command that repeats the score."""
-        return f"khabar evaluate --task {self.task} --data {self.file}"
-
-
-DEV_SPLITS = {
-    "anercorp": DevSplit("ANERcorp dev", "ner", "runs/splits/anercorp-dev.conll"),
-    "wojood": DevSplit("Wojood sample val", "ner", "$KHABAR_DATA/wojood_sample/val.txt"),
-    "authored": DevSplit("authored news dev", "ner", "annotations/authored/dev.jsonl"),
-    "antnews": DevSplit("ANT passages dev", "ner", "runs/splits/antnews-dev.jsonl"),
-    "authored-stances": DevSplit("authored news dev", "stance", "annotations/authored/dev.jsonl"),
-    "antnews-stances": DevSplit("ANT passages dev", "stance", "runs/splits/antnews-dev.jsonl"),
-    "ans": DevSplit("ANS dev", "claim", "$KHABAR_DATA/ans/stance/dev.csv"),
-    "authored-claims": DevSplit("authored news dev", "claim", "annotations/authored/dev.jsonl"),
-    "khaleej": DevSplit("Khaleej dev", "topic", "$KHABAR_DATA/topic_khaleej/dev.jsonl.gz"),
-    "ant": DevSplit("ANT dev", "topic", "$KHABAR_DATA/topic_ant/dev.jsonl.gz"),
-    "authored-topics": DevSplit("authored news dev", "topic", "annotations/authored/dev.jsonl"),
-}
-SCORERS: dict[Task, Callable[[Sequence[Document], Tagger], dict[str, Any]]] = {
-    "ner": score_entities,
-    "stance": score_stances,
-    "claim": score_claims,
-    "topic": score_topics,
-}
-
-
-def evaluate_heads(tagger: Tagger, recipe: Recipe) -> list[dict[str, Any]]:
-    """The scores of an exported bundle on the development splits of its sources, with commands."""
-    scores = []
-    for source in recipe.sources:
-        split = DEV_SPLITS.get(source.corpus)
-        if split is None:
-            continue
-        if source.corpus in ("anercorp", "wojood"):
-            sentences = [sentence for _, sentence in sentences_of(source.corpus, "dev")]
-            found = score_conll(sentences, tagger)
-        else:
-            documents = load(source.corpus.partition("-")[0], "dev")
-            found = SCORERS[split.task](documents, tagger)
-        row = {"head": source.head, "split": split.name, "command": split.command, **found}
-        scores.append(row)
-        shown = {name: value for name, value in row.items() if name != "per_label"}
-        log.info("%s", json.dumps(shown, ensure_ascii=False))
-    return scores

@@ -1,14 +1,14 @@
-"""Scores: entity F1 by seqeval's reading of tags, accuracy and macro F1, bootstrap intervals,
-calibration error.
+"""Scores: entity F1 by seqeval's reading of tags, accuracy and macro F1, bootstrap intervals of one
+system and of the difference of two, calibration error.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,31 @@ Floats = npt.NDArray[np.float64]
 Counts = tuple[int, int, int]  # right, predicted, gold
 RESAMPLES = 1000
 ECE_BINS = 10
+
+
+class Scores(Protocol):
+    """The scores of a system on some items, kept item by item so that two systems can be paired."""
+
+    @property
+    def metric(self) -> str:
+        """The name of the score: f1 or macro_f1."""
+        ...
+
+    def rows(self) -> Floats:
+        """What was counted, (items, columns)."""
+        ...
+
+    def value(self, rows: Floats) -> float:
+        """The metric of some of the rows, not rounded."""
+        ...
+
+    def take(self, chosen: Sequence[int]) -> Scores:
+        """The scores of some of the items."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """The scores as `khabar evaluate` prints them."""
+        ...
 
 
 @dataclass
@@ -34,6 +59,7 @@ class EntityScores:
     counts: dict[str, list[tuple[int, Counts]]] = field(default_factory=lambda: defaultdict(list))
     strict: dict[str, list[tuple[int, Counts]]] = field(default_factory=lambda: defaultdict(list))
     judged: list[tuple[float, bool]] = field(default_factory=list)
+    metric: str = field(default="f1", init=False)
 
     def add_tags(self, gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> None:
         """One item: parallel BIO sequences (one for flat heads, one a type for nested ones) over
@@ -66,9 +92,27 @@ class EntityScores:
             a, b = ({e for e in found if e[0] == label} for found in (gold, predicted))
             table[label].append((self.items, (len(a & b), len(b), len(a))))
 
+    def rows(self) -> Floats:
+        """(right, predicted, gold) of each item, all types together, (items, 3)."""
+        return self._per_item(self.counts)
+
+    def value(self, rows: Floats) -> float:
+        """F1 of some rows; 0 where there is nothing to find."""
+        right, predicted, gold = rows.sum(axis=0)
+        return float(2 * right / max(predicted + gold, 1))
+
+    def take(self, chosen: Sequence[int]) -> EntityScores:
+        """The counts of some items, in that order; what was judged of confidence stays behind."""
+        places = {item: i for i, item in enumerate(chosen)}
+        taken = EntityScores(items=len(places))
+        for table, mine in ((self.counts, taken.counts), (self.strict, taken.strict)):
+            for label, rows in table.items():
+                mine[label] = [(places[item], c) for item, c in rows if item in places]
+        return taken
+
     def report(self) -> dict[str, Any]:
         """The scores as `khabar evaluate` prints them."""
-        per_item = self._per_item(self.counts)
+        per_item = self.rows()
         strict = self._per_item(self.strict).sum(axis=0)
         precision, recall, f1 = f1_of(per_item.sum(axis=0))
         per_label = {}
@@ -127,13 +171,30 @@ def _f1_of_rows(rows: Floats) -> float:
     return f1_of(rows.sum(axis=0))[2]
 
 
-def bootstrap(rows: Floats, score: Any, seed: int = 0) -> tuple[float, float]:
+def bootstrap(rows: Floats, score: Callable[[Floats], float], seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile interval of a score over items drawn with replacement (Efron 1979), 1000
     times.
     """
     rng = np.random.default_rng(seed)
     draws = [score(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(RESAMPLES)]
     low, high = np.percentile(draws, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
+
+
+def paired_bootstrap(
+    first: Floats, second: Floats, score: Callable[[Floats], float], seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile interval of score(first) - score(second) for two systems on the same
+    items: each of 1000 draws takes the same items of both (Efron and Tibshirani 1993; Koehn 2004).
+    """
+    if len(first) != len(second):
+        raise ValueError(f"paired systems need the same items, got {len(first)} and {len(second)}")
+    rng = np.random.default_rng(seed)
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, len(first), len(first))
+        differences.append(score(first[drawn]) - score(second[drawn]))
+    low, high = np.percentile(differences, [2.5, 97.5])
     return round(float(low), 4), round(float(high), 4)
 
 
@@ -149,43 +210,79 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
     return round(float(np.sum(gaps) / len(c)), 4)
 
 
+@dataclass(frozen=True)
+class LabelScores:
+    """One label an item: gold, predicted, and the confidence of what was predicted.
+
+    `skipped` counts items that had no gold for the task; None leaves it out of the report.
+    """
+
+    gold: Sequence[str]
+    predicted: Sequence[str]
+    confidences: Sequence[float]
+    skipped: int | None = None
+    metric: str = field(default="macro_f1", init=False)
+
+    def rows(self) -> Floats:
+        """(gold, predicted) of each item as numbers of the gold labels, -1 for any other, (items,
+        2).
+        """
+        index = {label: i for i, label in enumerate(sorted(set(self.gold)))}
+        return np.array(
+            [(index[g], index.get(p, -1)) for g, p in zip(self.gold, self.predicted, strict=True)]
+        )
+
+    def value(self, rows: Floats) -> float:
+        """Macro F1 of some rows, over the labels that occur in them."""
+        return _macro_f1(rows, len(set(self.gold)))
+
+    def take(self, chosen: Sequence[int]) -> LabelScores:
+        """The labels of some items, in that order."""
+        return LabelScores(
+            [self.gold[i] for i in chosen],
+            [self.predicted[i] for i in chosen],
+            [self.confidences[i] for i in chosen],
+            self.skipped,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Accuracy and macro F1 over the labels that occur in gold, per label, with intervals and
+        calibration error.
+        """
+        labels, pairs = sorted(set(self.gold)), self.rows()
+        columns = precision_recall_fscore_support(
+            self.gold, self.predicted, labels=labels, zero_division=0
+        )
+        per_label = {
+            label: {
+                "precision": round(float(p), 4),
+                "recall": round(float(r), 4),
+                "f1": round(float(f), 4),
+                "support": int(n),
+                "interval": bootstrap(pairs, partial(_label_f1, label=i)),
+            }
+            for i, (label, p, r, f, n) in enumerate(zip(labels, *columns, strict=True))
+        }
+        right = pairs[:, 0] == pairs[:, 1]
+        report = {
+            "items": len(self.gold),
+            "accuracy": round(float(right.mean()), 4),
+            "macro_f1": round(float(np.mean(columns[2])), 4),
+            "per_label": per_label,
+            "interval": bootstrap(pairs, self.value),
+            "accuracy_interval": bootstrap(
+                pairs, lambda rows: float((rows[:, 0] == rows[:, 1]).mean())
+            ),
+            "ece": calibration_error(self.confidences, right.tolist()),
+        }
+        return report if self.skipped is None else {**report, "skipped": self.skipped}
+
+
 def label_scores(
     gold: Sequence[str], predicted: Sequence[str], confidences: Sequence[float]
 ) -> dict[str, Any]:
-    """Accuracy and macro F1 over the labels that occur in gold, per label, with intervals and
-    calibration error.
-    """
-    labels = sorted(set(gold))
-    index = {label: i for i, label in enumerate(labels)}
-    pairs = np.array([(index[g], index.get(p, -1)) for g, p in zip(gold, predicted, strict=True)])
-    columns = precision_recall_fscore_support(gold, predicted, labels=labels, zero_division=0)
-    per_label = {
-        label: {
-            "precision": round(float(p), 4),
-            "recall": round(float(r), 4),
-            "f1": round(float(f), 4),
-            "support": int(n),
-            "interval": bootstrap(pairs, partial(_label_f1, label=index[label])),
-        }
-        for label, p, r, f, n in zip(labels, *columns, strict=True)
-    }
-
-    def macro(rows: Floats) -> float:
-        return _macro_f1(rows, len(labels))
-
-    return {
-        "items": len(gold),
-        "accuracy": round(float((pairs[:, 0] == pairs[:, 1]).mean()), 4),
-        "macro_f1": round(float(np.mean(columns[2])), 4),
-        "per_label": per_label,
-        "interval": bootstrap(pairs, macro),
-        "accuracy_interval": bootstrap(
-            pairs, lambda rows: float((rows[:, 0] == rows[:, 1]).mean())
-        ),
-        "ece": calibration_error(
-            confidences, [g == p for g, p in zip(gold, predicted, strict=True)]
-        ),
-    }
+    """The report of `LabelScores`."""
+    return LabelScores(gold, predicted, confidences).report()
 
 
 def _macro_f1(pairs: Floats, labels: int) -> float:

@@ -280,7 +280,7 @@ class Export(Settings):
     loses more than `max_loss` points of F1 and a paired bootstrap excludes zero.
     """
 
-    quantisation: Literal["dynamic", "static", "rowwise"] = "dynamic"
+    quantisation: Literal["dynamic", "static", "rowwise"] = "rowwise"
     gate: bool = True
     max_loss: float = Field(0.5, ge=0)  # points of F1
     allow_loss: bool = False  # export all the same; the card says so
