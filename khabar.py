@@ -10,7 +10,8 @@ import typer
 
 from annotations.cli import annotations_app
 from serving.cli import serving_app
-from training.cli import bench_app, encoder_app, models_app, training_app
+from training.cli import bench_app, models_app, training_app
+from training.encoders.cli import encoder_app
 
 # nothing phones home: set before any library reads it
 for name in ("BENTOML_DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY"):

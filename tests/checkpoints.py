@@ -22,7 +22,7 @@ from transformers import (
 
 from annotations.seed import seed_text
 from annotations.text import normalize, sentences, words
-from training.tiny import save_tiny_encoder
+from training.encoders.tiny import save_tiny_encoder
 
 KINDS = ("bert", "xlm-roberta", "electra", "distilbert")
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRober
 
 from annotations.seed import seed_text
 from annotations.text import normalize
-from training.tiny import save_tiny_encoder
+from training.encoders.tiny import save_tiny_encoder
 
 
 def save_bert(folder: Path, fast_tokenizer: bool) -> None:

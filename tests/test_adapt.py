@@ -32,17 +32,17 @@ from annotations.jsonl import write_documents
 from annotations.seed import seed_text
 from annotations.text import Normalization
 from serving.encoding import TextEncoder, WindowRule
-from training.adapt import Adaptation, adapt
 from training.corpora import sentences_of, topic_documents
-from training.encoders import load_encoder, special_pieces
+from training.encoders.adapt import Adaptation, adapt
+from training.encoders.language_model import MaskedLanguageModel
+from training.encoders.masking import Blocks, MaskedBlocks, Masker
+from training.encoders.packaged import EncoderError
+from training.encoders.sources import load_encoder, special_pieces
+from training.encoders.texts import file_texts, sample_texts, texts_of
+from training.encoders.tiny import save_tiny_encoder
 from training.examples import IGNORED
-from training.language_model import MaskedLanguageModel
-from training.masking import Blocks, MaskedBlocks, Masker
-from training.packaged import EncoderError
 from training.preparation import TrainingError
 from training.settings import load_settings
-from training.texts import file_texts, sample_texts, texts_of
-from training.tiny import save_tiny_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "embeddings.word_embeddings.weight"
@@ -311,7 +311,7 @@ import sys, time
 from pathlib import Path
 import torch
 from transformers import TrainerCallback
-from training.adapt import Adaptation, adapt
+from training.encoders.adapt import Adaptation, adapt
 
 class Slow(TrainerCallback):
     def on_step_end(self, *_, **__):

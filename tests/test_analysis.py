@@ -15,14 +15,29 @@ from annotations.clitics import NameLexicon
 from annotations.schema import Span
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.tagger import Tagger
-from training import analysis, answers, development
-from training.analysis import by_length, by_novelty, by_source, reliability_of, score, surface_key
-from training.answers import Answers, EntityItem, LabelItem, ScoredSpan, dev_answers
-from training.confusion import BOUNDARY, INVENTED, MISSED, entity_matrix, label_matrix, pair_spans
 from training.corpora import load
-from training.development import DEV_SPLITS, evaluate_heads
+from training.evaluation import development
+from training.evaluation.development import DEV_SPLITS, evaluate_heads
+from training.report import analysis, answers
+from training.report.analysis import (
+    by_length,
+    by_novelty,
+    by_source,
+    reliability_of,
+    score,
+    surface_key,
+)
+from training.report.answers import Answers, EntityItem, LabelItem, ScoredSpan, dev_answers
+from training.report.confusion import (
+    BOUNDARY,
+    INVENTED,
+    MISSED,
+    entity_matrix,
+    label_matrix,
+    pair_spans,
+)
+from training.report.worst import worst_errors
 from training.settings import HeadSettings, Recipe, Source
-from training.worst import worst_errors
 
 LEXICON = NameLexicon({"بغداد": 5, "ولاية": 3, "العراق": 4, "لبنان": 6})
 HEAD = Head(name="khabar", kind="nested", labels=("GPE", "ORG", "PERS"))

@@ -14,9 +14,9 @@ from serving.encoding import TextEncoder
 from serving.prediction import Article
 from serving.runtime import OnnxBackend
 from serving.tagger import Tagger
-from training.export import export_fp32
-from training.quantisation import quantise
-from training.quantisation_bench import Framed, Replay
+from training.export.comparison import Framed, Replay
+from training.export.onnx_export import export_fp32
+from training.export.quantisation import quantise
 from training.runs import Run
 
 SENTENCES = [part.strip() for part in seed_text().replace("\n", ".").split(".") if part.strip()]

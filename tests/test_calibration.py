@@ -12,8 +12,8 @@ from serving.bundle import Bundle, Head
 from serving.decoding import log_softmax
 from serving.tagger import Tagger, confidence
 from tests.conftest import RandomBackend
-from training.calibration import calibrate_head, fit_platt, fit_temperature
-from training.scores import calibration_error
+from training.evaluation.scores import calibration_error
+from training.export.calibration import calibrate_head, fit_platt, fit_temperature
 
 
 def drawn(temperature: float, items: int, seed: int = 0) -> tuple[np.ndarray, list[int]]:

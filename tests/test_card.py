@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import ModelCard, metadata_load
 
 from serving.bundle import Bundle, Head, Manifest
-from training.card import model_card
 from training.corpora import data_entry
-from training.model_index import base_model, eval_results
+from training.export.card import model_card
+from training.export.model_index import base_model, eval_results
 
 PER_LABEL = {"PERS": {"precision": 0.5, "recall": 0.6, "f1": 0.55, "support": 9}}
 PER_LABEL["PERS"] |= {"interval": [0.4, 0.7]}  # type: ignore[dict-item]

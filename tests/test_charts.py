@@ -11,9 +11,9 @@ import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
-from training import charts
-from training.analysis import reliability_of
-from training.charts import FONT, WIDTH, Line, Row
+from training.report import charts
+from training.report.analysis import reliability_of
+from training.report.charts import FONT, WIDTH, Line, Row
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -11,10 +11,10 @@ from seqeval.metrics import f1_score
 from sklearn.metrics import f1_score as label_f1
 
 import configs
-import training.curves
+import training.evaluation.curves
 from annotations.schema import Document
-from training.curves import DevCurve
-from training.encoders import encoder_folder, load_encoder
+from training.encoders.sources import encoder_folder, load_encoder
+from training.evaluation.curves import DevCurve
 from training.examples import IGNORED
 from training.model import MultiHeadModel
 from training.preparation import Prepared, prepare
@@ -30,7 +30,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """The smoke recipe, its own training documents standing in for the development part that the
     seed lacks.
     """
-    load = training.curves.load
+    load = training.evaluation.curves.load
 
     def seed_as_dev(corpus: str, part: str) -> list[Document]:
         assert part == "dev"
@@ -39,7 +39,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Recipe:
             replace(d, id=f"{d.id}-{i}") for i, d in enumerate(found * (1 if len(found) > 1 else 3))
         ]
 
-    monkeypatch.setattr(training.curves, "load", seed_as_dev)
+    monkeypatch.setattr(training.evaluation.curves, "load", seed_as_dev)
     return load_recipe(SMOKE)
 
 

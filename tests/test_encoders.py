@@ -10,8 +10,8 @@ import pytest
 
 import configs
 from tests.small_encoders import save_bert
-from training.encoders import encoder_folder, load_encoder, special_pieces
-from training.packaged import EncoderError
+from training.encoders.packaged import EncoderError
+from training.encoders.sources import encoder_folder, load_encoder, special_pieces
 from training.preparation import text_encoder
 from training.settings import Encoder, load_recipe
 
@@ -36,8 +36,8 @@ def test_a_local_bert_folder_is_an_encoder_whose_pieces_are_its_own(
 
 HUB_CALL = """
 from pathlib import Path
-from training.encoders import encoder_folder
-from training.packaged import EncoderError
+from training.encoders.sources import encoder_folder
+from training.encoders.packaged import EncoderError
 from training.settings import Encoder
 try:
     encoder_folder(Encoder(source="CAMeL-Lab/bert-base-arabic-camelbert-mix"), Path("cache"))

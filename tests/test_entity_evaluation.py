@@ -13,7 +13,7 @@ from annotations.jsonl import write_documents
 from annotations.schema import Document, Span
 from serving.bundle import Bundle, Head
 from tests.table_backend import Knowing, knowing_taggers
-from training.evaluation import evaluate
+from training.evaluation.files import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Stance
 from serving.bundle import Bundle
 from tests.table_backend import Knowing, knowing_taggers
-from training.evaluation import Task, evaluate, file_kind
+from training.evaluation.files import Task, evaluate, file_kind
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from annotations.schema import Claim, Document, Span, Stance
 from annotations.seed import seed_document, seed_text
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, TextEncoder
+from training.encoders.tiny import save_tiny_encoder
 from training.examples import (
     IGNORED,
     Example,
@@ -26,7 +27,6 @@ from training.examples import (
 )
 from training.preparation import text_encoder
 from training.settings import Windows, load_recipe
-from training.tiny import save_tiny_encoder
 
 TYPES = ("PERS", "GPE", "ORG", "DATE")
 NESTED = Head(name="khabar", kind="nested", labels=TYPES)

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 import configs
-import training.export
+import training.export.onnx_export
 from annotations.catalogue import catalogue
 from annotations.clitics import NameLexicon
 from annotations.seed import seed_text
 from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head, sha256
 from serving.runtime import OnnxBackend
 from serving.tagger import Tagger
-from training.card import model_card
 from training.corpora import data_entry
-from training.encoders import load_encoder
-from training.export import ExportError
+from training.encoders.sources import load_encoder
+from training.export.card import model_card
+from training.export.onnx_export import ExportError
 from training.model import MultiHeadModel
 from training.recipe import rescore
 from training.settings import load_recipe
@@ -50,15 +50,15 @@ def model(smoke_run: Path) -> MultiHeadModel:
 def exported(model: MultiHeadModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the int8 model, its fp32 form kept beside it, and what export said of them."""
     folder = tmp_path_factory.mktemp("exported")
-    quantise = training.export.quantise
+    quantise = training.export.onnx_export.quantise
 
     def keep_and_quantise(source: Path, target: Path, *settings: Any) -> None:
         shutil.copy(source, folder / "kept.onnx")
         quantise(source, target, *settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.export, "quantise", keep_and_quantise)
-        differences = training.export.export(model, folder, pad=1)
+        patch.setattr(training.export.onnx_export, "quantise", keep_and_quantise)
+        differences = training.export.onnx_export.export(model, folder, pad=1)
     (folder / "differences.json").write_text(json.dumps(differences))
     return folder
 
@@ -161,14 +161,14 @@ def test_a_graph_of_other_weights_is_refused(
     with pytest.raises(
         ExportError, match=r"logits differ from torch by 0\.25\d\d, more than 0.001"
     ):
-        training.export.export(other, tmp_path, pad=1)
+        training.export.onnx_export.export(other, tmp_path, pad=1)
     assert not list(tmp_path.iterdir())  # neither half of an export stays
 
 
 def test_the_model_is_left_as_it_was(model: MultiHeadModel, tmp_path: Path) -> None:
     before = model.encoder.config._attn_implementation
     wanted = torch_logits(model, 2, 9, seed=4)
-    training.export.export(model, tmp_path, pad=1)
+    training.export.onnx_export.export(model, tmp_path, pad=1)
     assert model.encoder.config._attn_implementation == before == "sdpa"
     for name, logits in torch_logits(model, 2, 9, seed=4).items():
         np.testing.assert_array_equal(logits, wanted[name])
@@ -178,7 +178,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     model: MultiHeadModel, tmp_path: Path, small_files: None
 ) -> None:
     with pytest.raises(ExportError, match=r"cannot be written \(File too large\); make room"):
-        training.export.export(model, tmp_path, pad=1)
+        training.export.onnx_export.export(model, tmp_path, pad=1)
     assert not list(tmp_path.iterdir())
 
 

@@ -12,20 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import training.development
+import training.evaluation.development
 from annotations.schema import Document, Span
 from annotations.seed import seed_document
 from serving.bundle import Bundle
 from serving.tagger import Tagger
 from tests.table_backend import knowing_taggers
-from training.development import DEV_SPLITS, DevSet, evaluate_heads
-from training.gate import HeadLoss, check, every_nth, head_loss, int8_losses
-from training.quantisation import ExportError
-from training.questions import topic_questions
+from training.evaluation.development import DEV_SPLITS, DevSet, evaluate_heads
+from training.evaluation.questions import topic_questions
+from training.evaluation.scores import EntityScores, LabelScores, paired_bootstrap
+from training.export.gate import HeadLoss, check, every_nth, head_loss, int8_losses
+from training.export.quantisation import ExportError
+from training.export.torch_backend import TorchBackend
 from training.runs import Run
-from training.scores import EntityScores, LabelScores, paired_bootstrap
 from training.settings import Recipe, Source
-from training.torch_backend import TorchBackend
 
 LOSS = HeadLoss("khabar", "ANT passages dev", "f1", 40, 160, 0.7012, 0.6890, (0.0031, 0.0207))
 
@@ -190,7 +190,7 @@ def seed_as_dev(monkeypatch: pytest.MonkeyPatch, smoke_run: Path) -> Recipe:
         if text.strip():
             parts.append(Document(f"p{start}", text, entities=spans, topic="politics"))
         start = end + 1
-    monkeypatch.setattr(training.development, "load", lambda corpus, part: parts)
+    monkeypatch.setattr(training.evaluation.development, "load", lambda corpus, part: parts)
     recipe = Run.open(smoke_run).recipe
     sources = (
         Source(corpus="authored", head="khabar"),
@@ -241,7 +241,7 @@ def test_a_model_that_forgets_names_is_refused(
     fp32, worse = (knowing(tags={"khabar": known}) for known in (table, less))
     spans = (Span(0, 4, "ORG"), Span(5, 11, "GPE"))
     documents = [Document(str(i), "دخلت العراق", entities=spans) for i in range(12)]
-    monkeypatch.setattr(training.development, "load", lambda corpus, part: documents)
+    monkeypatch.setattr(training.evaluation.development, "load", lambda corpus, part: documents)
     recipe = Run.open(smoke_run).recipe
     recipe = recipe.model_copy(update={"sources": (Source(corpus="authored", head="khabar"),)})
     losses, rows = int8_losses(fp32, worse, recipe)

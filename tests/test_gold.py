@@ -16,7 +16,7 @@ from annotations.authored import FOLDER, authored_documents
 from annotations.schema import Document, Stance
 from annotations.validate import problems
 from training.corpora import load
-from training.shortcuts import stance_shortcuts
+from training.evaluation.shortcuts import stance_shortcuts
 
 GOLD = (*authored_documents("train"), *authored_documents("dev"))
 

@@ -26,16 +26,16 @@ from annotations.text import Normalization
 from serving.bundle import MANIFEST, Bundle, Manifest, write_manifest
 from serving.encoding import TextEncoder
 from serving.tagger import Tagger
-from training.encoders import load_encoder
-from training.hub import HubError, export_huggingface, flat_weights
-from training.hub_scores import spaced
-from training.hub_tokenizer import hub_tokenizer
-from training.imports import import_model
+from training.encoders.sources import load_encoder
+from training.export.torch_backend import TorchBackend
+from training.hub.folders import HubError, export_huggingface, flat_weights
+from training.hub.imports import import_model
+from training.hub.scores import spaced
+from training.hub.tokenizer import hub_tokenizer
 from training.model import MultiHeadModel
 from training.preparation import recipe_heads, text_encoder
 from training.runs import Run
 from training.settings import Recipe
-from training.torch_backend import TorchBackend
 
 WRITTEN = [
     seed_text(),

@@ -24,16 +24,16 @@ from serving.bundle import CARD, Bundle
 from serving.decoding import decode_flat
 from serving.prediction import Article
 from serving.tagger import Tagger
-from training.evaluation import evaluate
-from training.imports import (
+from training.evaluation.files import evaluate
+from training.export.torch_backend import TorchBackend
+from training.hub.imports import (
     ImportedModel,
     ImportedModelError,
     import_model,
     load_classifier,
     max_positions,
 )
-from training.tagsets import LabelError, text_mapping, word_mapping
-from training.torch_backend import TorchBackend
+from training.hub.tagsets import LabelError, text_mapping, word_mapping
 
 IOB2 = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 IOB1 = ("O", "B-LOC", "I-PER", "I-LOC", "I-MISC")  # as in models of CoNLL 2003

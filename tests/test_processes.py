@@ -11,12 +11,12 @@ from transformers import get_linear_schedule_with_warmup, set_seed
 
 import configs
 from training.batches import Collator, PlannedBatches
-from training.encoders import encoder_folder
+from training.encoders.sources import encoder_folder
+from training.encoders.tiny import save_tiny_encoder
 from training.optimisation import adamw
 from training.preparation import prepare
 from training.runs import Run
 from training.settings import Recipe, load_recipe
-from training.tiny import save_tiny_encoder
 from training.trainer import new_model, planned_batches
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"

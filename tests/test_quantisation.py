@@ -18,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Bundle, Head
 from serving.runtime import OnnxBackend, padded
-from training.export import export_fp32
-from training.graph import Graph, simplify
-from training.quantisation import (
+from training.export.graph import Graph, simplify
+from training.export.onnx_export import export_fp32
+from training.export.quantisation import (
     SCHEMES,
     ExportError,
     Inputs,

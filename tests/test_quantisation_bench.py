@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import training.quantisation_bench as bench
-from training.quantisation import SCHEMES
-from training.quantisation_bench import compare, machine, tables
+import training.export.comparison as bench
+from training.export.comparison import compare, machine, tables
+from training.export.quantisation import SCHEMES
 from training.runs import RunError
 
 

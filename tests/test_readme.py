@@ -55,7 +55,7 @@ def test_every_khabar_command_of_the_readme_exists() -> None:
 
 def test_the_scores_of_the_readme_are_those_of_the_shipped_bundle() -> None:
     from serving.bundle import DEFAULT_FOLDER
-    from training.card import score_table
+    from training.export.card import score_table
 
     scores = json.loads((DEFAULT_FOLDER / "bundle.json").read_text(encoding="utf-8"))["scores"]
     assert score_table(scores) in README

@@ -10,12 +10,12 @@ from annotations.seed import seed_text
 from serving.encoding import WindowRule
 from serving.tagger import Tagger
 from tests.small_encoders import save_bert, save_xlm_roberta
-from training.encoders import encoder_folder
+from training.encoders.sources import encoder_folder
+from training.encoders.tiny import save_tiny_encoder
 from training.preparation import prepare
 from training.recipe import run_recipe
 from training.runs import Run
 from training.settings import Encoder, Recipe, Source, load_recipe
-from training.tiny import save_tiny_encoder
 from training.trainer import fit
 
 RECIPES = configs.folder() / "train"

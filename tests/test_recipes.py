@@ -11,8 +11,8 @@ from annotations.catalogue import catalogue
 from annotations.errors import ConfigError
 from annotations.labels import label_schema
 from serving.bundle import sha256
+from training.evaluation.development import DEV_SPLITS
 from training.preparation import recipe_heads
-from training.development import DEV_SPLITS
 from training.settings import HeadSettings, Recipe, load_recipe
 
 RECIPES = sorted((configs.folder() / "train").glob("*.yaml"))

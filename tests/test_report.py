@@ -21,13 +21,13 @@ from annotations.errors import ConfigError
 from annotations.jsonl import write_documents
 from annotations.schema import Span
 from annotations.seed import seed_document
-from training.errors_view import marked_sides
-from training.published import published_scores
 from training.recipe import rescore
-from training.report import heat, report_html, write_report
+from training.report.errors_view import marked_sides
+from training.report.page import heat, report_html, write_report
+from training.report.published import published_scores
+from training.report.summary import NOTICE, Summary, summarise
+from training.report.worst import Error
 from training.runs import Run, RunError
-from training.summary import NOTICE, Summary, summarise
-from training.worst import Error
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "col", "wbr"}
 

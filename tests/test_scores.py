@@ -12,7 +12,7 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
-from training.scores import EntityScores, bootstrap, calibration_error, label_scores
+from training.evaluation.scores import EntityScores, bootstrap, calibration_error, label_scores
 
 Entity = tuple[str, int, int]
 # tags of any order, an I- without its B- among them, as ANERcorp has 39 of

@@ -8,7 +8,7 @@ import pytest
 
 from annotations.errors import FormatError
 from annotations.schema import Document, Stance
-from training.shortcuts import stance_shortcuts
+from training.evaluation.shortcuts import stance_shortcuts
 
 LABELS = ("favor", "against", "neutral")
 WORDS = {"favor": "أشاد", "against": "أدان", "neutral": "ذكر"}

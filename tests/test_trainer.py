@@ -20,7 +20,7 @@ from transformers import Trainer
 import configs
 import training.trainer
 from annotations.errors import MissingExtraError
-from training.encoders import encoder_folder, load_encoder
+from training.encoders.sources import encoder_folder, load_encoder
 from training.interruption import InterruptedRunError, StopOnSignal
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe

@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from annotations.seed import seed_text
-from training.packaged import EncoderError
-from training.trim import TrimReport, arabic_news_piece, piece_class, trim
-from training.vocabulary import Vocabulary
+from training.encoders.packaged import EncoderError
+from training.encoders.trim import TrimReport, arabic_news_piece, piece_class, trim
+from training.encoders.vocabulary import Vocabulary
 
 # Special pieces stand among others, so that trimming moves their ids.
 UNIGRAM = [("на", -5.0), ("<s>", 0.0), ("при", -6.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]

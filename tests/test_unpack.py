@@ -25,14 +25,14 @@ from serving.runtime import Floats, Ints
 from serving.tagger import Tagger
 from training.batches import Collator
 from training.corpora import sentences_of
-from training.encoders import load_encoder
+from training.encoders.onnx_weights import UnpackError, WeightReader, named_weights
+from training.encoders.sources import load_encoder
+from training.encoders.unpack import encoder_from_bundle, load_heads
 from training.examples import examples_of
+from training.export.quantisation import SCHEMES, quantise
+from training.export.torch_backend import TorchBackend
 from training.model import MultiHeadModel
-from training.onnx_weights import UnpackError, WeightReader, named_weights
-from training.quantisation import SCHEMES, quantise
 from training.runs import Run
-from training.torch_backend import TorchBackend
-from training.unpack import encoder_from_bundle, load_heads
 
 
 class AllHeads(nn.Module):
@@ -323,7 +323,7 @@ def test_weights_that_were_damaged_behind_the_graph_are_found_out(
         weights[query], weights[value] = weights[value] * 9, weights[query] * 9
         return weights
 
-    monkeypatch.setattr("training.unpack.named_weights", swapped)
+    monkeypatch.setattr("training.encoders.unpack.named_weights", swapped)
     bundle = with_model(smoke_bundle, tmp_path / "bundle", fp32_graph)
     with pytest.raises(UnpackError, match="the graph is not understood"):
         encoder_from_bundle(bundle, tmp_path / "out")

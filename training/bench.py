@@ -31,7 +31,7 @@ from transformers import (
 
 from training.batches import PlannedBatches, SourceExamples
 from training.corpora import load
-from training.encoders import encoder_folder
+from training.encoders.sources import encoder_folder
 from training.examples import Example, word_examples
 from training.preparation import Prepared, TrainingError, recipe_heads, text_encoder
 from training.settings import Evaluation, Recipe, Tracking

@@ -23,7 +23,7 @@ from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
 from training.batches import SourceExamples
 from training.corpora import load
-from training.encoders import special_pieces
+from training.encoders.sources import special_pieces
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
 from training.losses import class_weights

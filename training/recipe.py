@@ -23,20 +23,20 @@ from serving.bundle import (
     write_manifest,
 )
 from serving.tagger import Tagger
-from training.calibration import calibrate_head
-from training.card import model_card
 from training.corpora import data_entry, load
-from training.development import evaluate_heads
-from training.encoders import encoder_folder
-from training.export import export
-from training.gate import HeadLoss, check, int8_losses
+from training.encoders.sources import encoder_folder
+from training.evaluation.development import evaluate_heads
+from training.export.calibration import calibrate_head
+from training.export.card import model_card
+from training.export.gate import HeadLoss, check, int8_losses
+from training.export.onnx_export import export
+from training.export.quantisation import calibration_inputs
+from training.export.torch_backend import TorchBackend
 from training.lexicon import name_lexicon
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
-from training.quantisation import calibration_inputs
 from training.runs import BUNDLE, RECIPE, Run
 from training.settings import Recipe
-from training.torch_backend import TorchBackend
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -148,6 +148,8 @@ def rescore(folder: Path) -> Path:
     written anew, the model stays as it is.
     """
     bundle = Bundle.load(folder)
+    if "recipe" not in bundle.manifest.training:
+        raise TrainingError(f"{folder}: was imported, not trained; score it with `khabar evaluate`")
     recipe = Recipe.model_validate(bundle.manifest.training["recipe"])
     scores = evaluate_heads(Tagger(bundle), recipe)
     partial = folder.with_name(folder.name + ".partial")

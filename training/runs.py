@@ -81,7 +81,7 @@ class Run:
 
     def encoder(self) -> Path:
         """The Hugging Face folder of the encoder the run began with."""
-        from training.encoders import encoder_folder
+        from training.encoders.sources import encoder_folder
 
         return encoder_folder(self.recipe.encoder, self.folder / "encoder")
 
@@ -89,7 +89,7 @@ class Run:
         """The trained model in float32, from the last checkpoint, ready to be evaluated."""
         from safetensors.torch import load_file
 
-        from training.encoders import load_encoder
+        from training.encoders.sources import load_encoder
         from training.model import MultiHeadModel
         from training.preparation import recipe_heads
 

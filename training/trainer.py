@@ -20,9 +20,9 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 from annotations.errors import MissingExtraError
 from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
-from training.curves import DevCurve
 from training.disk import full_disk_told, hold_to_disk
-from training.encoders import load_encoder
+from training.encoders.sources import load_encoder
+from training.evaluation.curves import DevCurve
 from training.interruption import StopOnSignal
 from training.model import MultiHeadModel
 from training.optimisation import adamw, bf16_pays
@@ -138,7 +138,7 @@ def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadMode
         prepared.class_weights,
     )
     if (folder / "heads.json").is_file():
-        from training.unpack import load_heads
+        from training.encoders.unpack import load_heads
 
         log.info("heads that begin with the encoder's own: %s", load_heads(model, folder))
     return model

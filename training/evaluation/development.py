@@ -1,0 +1,104 @@
+"""The development splits of a recipe's sources: what a finished model is asked, and how it is
+scored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from serving.tagger import Tagger
+from training.corpora import load, sentences_of
+from training.evaluation.entity_questions import document_questions, sentence_questions
+from training.evaluation.files import Task
+from training.evaluation.questions import (
+    Questions,
+    claim_questions,
+    stance_questions,
+    topic_questions,
+)
+from training.evaluation.scores import Scores
+from training.settings import Recipe
+
+log = logging.getLogger(__name__)
+_CONLL = ("anercorp", "wojood")
+
+
+@dataclass(frozen=True, slots=True)
+class DevSplit:
+    """A development split and how `khabar evaluate` scores it."""
+
+    name: str
+    task: Task
+    file: str
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the score."""
+        return f"khabar evaluate --task {self.task} --data {self.file}"
+
+
+DEV_SPLITS = {
+    "anercorp": DevSplit("ANERcorp dev", "ner", "runs/splits/anercorp-dev.conll"),
+    "wojood": DevSplit("Wojood sample val", "ner", "$KHABAR_DATA/wojood_sample/val.txt"),
+    "authored": DevSplit("authored news dev", "ner", "annotations/authored/dev.jsonl"),
+    "antnews": DevSplit("ANT passages dev", "ner", "runs/splits/antnews-dev.jsonl"),
+    "authored-stances": DevSplit("authored news dev", "stance", "annotations/authored/dev.jsonl"),
+    "antnews-stances": DevSplit("ANT passages dev", "stance", "runs/splits/antnews-dev.jsonl"),
+    "ans": DevSplit("ANS dev", "claim", "$KHABAR_DATA/ans/stance/dev.csv"),
+    "authored-claims": DevSplit("authored news dev", "claim", "annotations/authored/dev.jsonl"),
+    "khaleej": DevSplit("Khaleej dev", "topic", "$KHABAR_DATA/topic_khaleej/dev.jsonl.gz"),
+    "ant": DevSplit("ANT dev", "topic", "$KHABAR_DATA/topic_ant/dev.jsonl.gz"),
+    "authored-topics": DevSplit("authored news dev", "topic", "annotations/authored/dev.jsonl"),
+}
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """The items of a development split, for one head."""
+
+    head: str
+    split: DevSplit
+    questions: Questions
+
+    def row(self, scores: Scores) -> dict[str, Any]:
+        """Scores as a bundle keeps them, with the command that repeats them."""
+        about = {"head": self.head, "split": self.split.name, "command": self.split.command}
+        return {**about, **scores.report()}
+
+
+def dev_sets(tagger: Tagger, recipe: Recipe) -> Iterator[DevSet]:
+    """The development splits of a recipe's sources, each for the head that its source teaches."""
+    for source in recipe.sources:
+        split = DEV_SPLITS.get(source.corpus)
+        if split is not None:
+            yield DevSet(source.head, split, _questions(source.corpus, split.task, tagger))
+
+
+def _questions(corpus: str, task: Task, tagger: Tagger) -> Questions:
+    if corpus in _CONLL:
+        return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger)
+    documents = load(corpus.partition("-")[0], "dev")
+    if task == "ner":
+        return document_questions(documents, tagger)
+    if task == "topic":
+        return topic_questions(documents, tagger)
+    return claim_questions(documents) if task == "claim" else stance_questions(documents)
+
+
+def evaluate_heads(tagger: Tagger, recipe: Recipe) -> list[dict[str, Any]]:
+    """The scores of an exported bundle on the development splits of its sources, with commands."""
+    rows = []
+    for dev in dev_sets(tagger, recipe):
+        rows.append(dev.row(dev.questions.scores(tagger)))
+        log_row(rows[-1])
+    return rows
+
+
+def log_row(row: dict[str, Any]) -> None:
+    """Say the scores of a split, the types aside."""
+    shown = {name: value for name, value in row.items() if name != "per_label"}
+    log.info("%s", json.dumps(shown, ensure_ascii=False))

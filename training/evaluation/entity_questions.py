@@ -1,0 +1,251 @@
+"""Questions of entities: CoNLL sentences, scored on their words, and documents, scored in exact
+code points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from annotations.conll import (
+    Sentence,
+    canonical_label,
+    join_words,
+    word_offsets,
+    word_spans,
+    words_of,
+)
+from annotations.errors import FormatError
+from annotations.labels import label_schema
+from annotations.schema import Document, Span
+from serving.tagger import ANSWER_HEAD, Tagger
+from training.evaluation.questions import chunks, some_of
+from training.evaluation.scores import EntityScores, Floats
+
+BENCHMARK_HEAD = "anercorp"
+_FLAT_TYPES = frozenset({"PERS", "LOC", "ORG", "MISC"})
+Tagged = Sequence[tuple[Span, float]]
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """Entity scores of a head; `coarse` are those of its coarse view, where it has one."""
+
+    head: str
+    entities: EntityScores
+    coarse: EntityScores | None = None
+    metric: str = "f1"
+
+    def rows(self) -> Floats:
+        """(right, predicted, gold) of each item in the head's own labels, (items, 3)."""
+        return self.entities.rows()
+
+    def value(self, rows: Floats) -> float:
+        """F1 of some rows."""
+        return self.entities.value(rows)
+
+    def take(self, chosen: Sequence[int]) -> HeadScores:
+        """The scores of some items."""
+        coarse = None if self.coarse is None else self.coarse.take(chosen)
+        return HeadScores(self.head, self.entities.take(chosen), coarse)
+
+    def report(self) -> dict[str, Any]:
+        """The scores as `khabar evaluate` prints them."""
+        report = {"head": self.head, **self.entities.report()}
+        return report if self.coarse is None else {**report, "coarse": self.coarse.report()}
+
+
+@dataclass(frozen=True)
+class SentenceQuestions:
+    """CoNLL sentences for a head of words."""
+
+    sentences: Sequence[Sentence]
+    head: str
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether the file has one column of tags."""
+        return all(len(tags) == 1 for sentence in self.sentences for tags in sentence.tags)
+
+    @cached_property
+    def coarse(self) -> bool:
+        """Whether the file is flat and has no types but PERS/PER, LOC, ORG and MISC."""
+        types = {
+            canonical_label(tag[2:])
+            for sentence in self.sentences
+            for tags in sentence.tags
+            for tag in tags
+            if tag != "O"
+        }
+        return self.flat and types <= _FLAT_TYPES
+
+    def scores(self, tagger: Tagger, chosen: Sequence[int] | None = None) -> HeadScores:
+        """Entity scores on the words; a nested head answers a coarse file with its coarse view, and
+        of a fine one the coarse view is scored beside it.
+        """
+        nested = tagger.bundle.head(self.head).kind == "nested"
+        as_coarse = self.coarse and nested
+        one_column = (self.flat and not nested) or as_coarse
+        entities, coarse = EntityScores(), EntityScores()
+        for chunk in chunks(some_of(self.sentences, chosen)):
+            offsets = [word_offsets(sentence.words) for sentence in chunk]
+            texts = [join_words(s.words, places) for s, places in zip(chunk, offsets, strict=True)]
+            answers = tagger.spans(texts, self.head)
+            for sentence, places, found in zip(chunk, offsets, answers, strict=True):
+                tagged = _coarse(found, pers=True) if as_coarse else found
+                _add_sentence(entities, sentence, places, tagged, one_column)
+                if nested:
+                    _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse))
+        return HeadScores(self.head, entities, coarse if nested else None)
+
+
+def sentence_questions(
+    sentences: Sequence[Sentence], tagger: Tagger, head_name: str | None = None
+) -> SentenceQuestions:
+    """The questions of CoNLL sentences to a tagger's head.
+
+    Without a head, flat files in PERS/PER, LOC, ORG, MISC are for the `anercorp` head, others for
+    `khabar`; a bundle that has neither answers with the head it has.
+    """
+    questions = SentenceQuestions(sentences, head_name or ANSWER_HEAD)
+    if head_name is not None:
+        return questions
+    benchmark = questions.coarse and BENCHMARK_HEAD in tagger.heads
+    return SentenceQuestions(sentences, BENCHMARK_HEAD if benchmark else _answering(tagger))
+
+
+def _answering(tagger: Tagger) -> str:
+    """The head that answers; `khabar` where there is no head of words, which is then an error that
+    names the others.
+    """
+    return tagger.answer_head.name if tagger.answer_head is not None else ANSWER_HEAD
+
+
+def _coarse(tagged: Tagged, pers: bool = False) -> Tagged:
+    """The coarse view of tagged spans; `pers` calls persons PERS, as flat corpora do."""
+    confidence = {(span.start, span.end): value for span, value in tagged}
+    spans = label_schema().coarse_view(tuple(span for span, _ in tagged))
+    return [
+        (
+            Span(s.start, s.end, "PERS" if pers and s.label == "PER" else s.label),
+            confidence[s.start, s.end],
+        )
+        for s in spans
+    ]
+
+
+def _add_sentence(
+    scores: EntityScores,
+    sentence: Sentence,
+    places: Sequence[tuple[int, int]],
+    tagged: Tagged,
+    flat: bool,
+) -> None:
+    words = [
+        (found, canonical_label(span.label), c)
+        for span, c in tagged
+        if (found := words_of(span.start, span.end, places))
+    ]
+    columns = (
+        [None]
+        if flat
+        else sorted(
+            {canonical_label(tag[2:]) for tags in sentence.tags for tag in tags if tag != "O"}
+            | {w[1] for w in words}
+        )
+    )
+    gold = [_gold_tags(sentence, label) for label in columns]
+    predicted = [_predicted_tags(len(sentence.words), words, label) for label in columns]
+    scores.add_tags(gold, predicted)
+    right = {entity for tags in gold for entity in _entities(tags)}
+    scores.judged.extend((c, (label, start, end) in right) for (start, end), label, c in words)
+
+
+def _add_coarse(
+    scores: EntityScores, sentence: Sentence, places: Sequence[tuple[int, int]], tagged: Tagged
+) -> None:
+    """Add the coarse view of a sentence, as words: gold and predicted."""
+    gold = tuple(Span(s.start, s.end, canonical_label(s.label)) for s in word_spans(sentence))
+    if not {span.label for span in gold} <= _FLAT_TYPES:
+        gold = label_schema().coarse_view(gold)
+    words = [
+        ((span.label, *found), confidence)
+        for span, confidence in tagged
+        if (found := words_of(span.start, span.end, places))
+    ]
+    right = {(span.label, span.start, span.end) for span in gold}
+    scores.add_spans(right, {entity for entity, _ in words})
+    scores.judged.extend((confidence, entity in right) for entity, confidence in words)
+
+
+def _gold_tags(sentence: Sentence, label: str | None) -> list[str]:
+    """The tags of a flat sentence as they are, or of one type of a nested one."""
+    row = []
+    for tags in sentence.tags:
+        named = [f"{tag[:2]}{canonical_label(tag[2:])}" if tag != "O" else "O" for tag in tags]
+        if label is None:
+            row.append(named[0])
+        else:
+            row.append(next((tag for tag in (f"B-{label}", f"I-{label}") if tag in named), "O"))
+    return row
+
+
+def _predicted_tags(length: int, words: Sequence[Any], label: str | None) -> list[str]:
+    tags = ["O"] * length
+    for (start, end), name, _ in words:
+        if label in (None, name) and all(tag == "O" for tag in tags[start:end]):
+            tags[start:end] = [f"B-{name}"] + [f"I-{name}"] * (end - start - 1)
+    return tags
+
+
+def _entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """(label, start, end) of one BIO sequence, ends exclusive."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return {(label, start, end + 1) for label, start, end in get_entities(list(tags))}
+
+
+@dataclass(frozen=True)
+class DocumentQuestions:
+    """Documents with entities, in exact code points, for a head of words."""
+
+    documents: Sequence[Document]
+    head: str
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def scores(self, tagger: Tagger, chosen: Sequence[int] | None = None) -> HeadScores:
+        """Entity scores in the head's own labels and in the coarse ones."""
+        fine, coarse = EntityScores(), EntityScores()
+        schema = label_schema()
+        for chunk in chunks(some_of(self.documents, chosen)):
+            answers = tagger.spans([document.text for document in chunk], self.head)
+            for document, found in zip(chunk, answers, strict=True):
+                gold = document.entities or ()
+                _add_spans(fine, gold, found)
+                _add_spans(coarse, schema.coarse_view(gold), _coarse(found))
+        return HeadScores(self.head, fine, coarse)
+
+
+def document_questions(
+    documents: Sequence[Document], tagger: Tagger, head_name: str | None = None
+) -> DocumentQuestions:
+    """The questions of documents to a tagger's head, by default to the one that answers."""
+    if not documents:
+        raise FormatError(
+            "no document has entities; an entity score needs gold (entities: [] where there "
+            "are none)"
+        )
+    return DocumentQuestions(documents, head_name or _answering(tagger))
+
+
+def _add_spans(scores: EntityScores, gold: Sequence[Span], tagged: Tagged) -> None:
+    right = {(span.label, span.start, span.end) for span in gold}
+    scores.add_spans(right, {(span.label, span.start, span.end) for span, _ in tagged})
+    scores.judged.extend((c, (span.label, span.start, span.end) in right) for span, c in tagged)

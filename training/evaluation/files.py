@@ -1,0 +1,133 @@
+"""Scores of a bundle on any file: it is the shipped pipeline that is scored, on raw text, and then
+compared.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from annotations.conll import Sentence, read_sentences
+from annotations.corpora import read_ans_pairs, read_mawqif, read_topics
+from annotations.errors import FormatError
+from annotations.jsonl import read_documents
+from annotations.schema import Document
+from serving.tagger import Tagger
+from training.evaluation.entity_questions import document_questions, sentence_questions
+from training.evaluation.questions import claim_questions, stance_questions, topic_questions
+
+Task = Literal["ner", "stance", "claim", "topic"]
+TASKS: tuple[Task, ...] = ("ner", "stance", "claim", "topic")
+
+
+def evaluate(task: Task, data: Path, tagger: Tagger, head: str | None = None) -> dict[str, Any]:
+    """The scores of a tagger on a file, whose format is told by its content."""
+    began = time.perf_counter()
+    kind = file_kind(data)
+    if task == "ner" and kind == "conll":
+        scores = score_conll(list(read_sentences(data)), tagger, head)
+    elif task == "ner":
+        _require(kind in ("khabar", "topics"), task, data, "khabar JSONL or CoNLL")
+        scores = score_entities(
+            [d for d in read_documents(data) if d.entities is not None], tagger, head
+        )
+    elif task == "topic":
+        _require(kind in ("khabar", "topics"), task, data, "topic JSONL or khabar JSONL")
+        scores = score_topics(read_topics(data), tagger)
+    elif task == "claim":
+        _require(kind in ("khabar", "ans"), task, data, "khabar JSONL or an ANS CSV (s1,s2,stance)")
+        scores = score_claims(
+            read_ans_pairs(data) if kind == "ans" else read_documents(data), tagger
+        )
+    else:
+        _require(
+            kind in ("khabar", "mawqif"),
+            task,
+            data,
+            "khabar JSONL or a Mawqif CSV (text,target,stance)",
+        )
+        scores = score_stances(
+            read_mawqif(data) if kind == "mawqif" else read_documents(data), tagger
+        )
+    return {
+        "task": task,
+        "data": data.name,
+        **scores,
+        "bundle": {"name": tagger.bundle.name, "version": tagger.bundle.version},
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def file_kind(path: Path) -> str:
+    """What a file holds, by its first line: khabar, topics (JSONL with a label), ans, mawqif or
+    conll.
+    """
+    if not path.is_file():
+        raise FormatError(f"{path}: no such file; give a JSONL, CSV or CoNLL file")
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
+            first = next((line for line in lines if line.strip()), "")
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise FormatError(
+            f"{path}: not UTF-8 text ({type(error).__name__}); convert it first"
+        ) from None
+    if not first:
+        raise FormatError(f"{path}: the file is empty; there is nothing to score")
+    if first.lstrip().startswith("{"):
+        try:
+            row = json.loads(first)
+        except json.JSONDecodeError:
+            raise FormatError(f"{path}: line 1 is not JSON; one object a line is needed") from None
+        return "topics" if "label" in row else "khabar"
+    columns = {name.strip() for name in first.lower().split(",")}
+    if {"s1", "s2", "stance"} <= columns:
+        return "ans"
+    return "mawqif" if {"text", "target", "stance"} <= columns else "conll"
+
+
+def _require(fits: bool, task: str, data: Path, formats: str) -> None:
+    if not fits:
+        raise FormatError(
+            f"{data}: --task {task} reads {formats}; this file is another kind (an ANS CSV is "
+            "--task claim)"
+        )
+
+
+def score_conll(
+    sentences: Sequence[Sentence], tagger: Tagger, head_name: str | None = None
+) -> dict[str, Any]:
+    """Entity scores on CoNLL sentences, tagged as raw text and put back on their words; of a nested
+    head also those of its coarse view.
+    """
+    return sentence_questions(sentences, tagger, head_name).scores(tagger).report()
+
+
+def score_entities(
+    documents: Sequence[Document], tagger: Tagger, head_name: str | None = None
+) -> dict[str, Any]:
+    """Entity scores on documents: a span is right when its code points and its label are. `coarse`
+    beside them.
+    """
+    return document_questions(documents, tagger, head_name).scores(tagger).report()
+
+
+def score_topics(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
+    """Topic scores; texts whose topic the head does not know are left out and counted."""
+    return topic_questions(documents, tagger).scores(tagger).report()
+
+
+def score_claims(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
+    """Claim scores; discuss and unrelated count as other."""
+    return claim_questions(documents).scores(tagger).report()
+
+
+def score_stances(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
+    """Stance scores of the author (stances of a holder are another question); a scope is read as a
+    text alone.
+    """
+    return stance_questions(documents).scores(tagger).report()

@@ -1,0 +1,302 @@
+"""Quantisation: a model's weights and activations in int8, in one of three schemes.
+
+Weights are int8 with a scale a column, tables of embeddings int8 with a scale a row, whatever the
+scheme. The schemes differ in the scale of activations:
+
+dynamic: one for a whole batch, as it comes; an answer depends on its batch-mates and on padding.
+static:  one for good, from texts that are run through the model beforehand.
+rowwise: one for every piece, as it comes; no piece sees another's (Yao et al. 2022, ZeroQuant,
+         "token-wise").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnx import NodeProto, helper
+
+from annotations.errors import KhabarError
+from training.export.graph import CONTRIB, Graph, matrix_products, node, simplify
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Inputs = Mapping[str, Ints]  # input_ids, attention_mask, segments, each (batch, pieces)
+Scheme = Literal["dynamic", "static", "rowwise"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+
+# Seven bits: without VNNI, products of unsigned and signed bytes are summed in pairs of 16 bits,
+# and 2 * 255 * 64 still fits.
+WEIGHT_LEVELS = 64
+ROW_LEVELS = 127
+GELU_LOWEST = 0.17  # GELU is never below -0.17, so only its maximum has to be looked for
+GELU_ZERO = 20  # of 255 levels, those that negative values get
+SMOOTHING = 0.5  # how much of a channel's range weights take over from activations
+
+
+class ExportError(KhabarError):
+    """A model whose exported graph does not say what the model says, or that cannot be written."""
+
+
+def quantise(
+    fp32: Path,
+    target: Path,
+    scheme: Scheme = "rowwise",
+    calibration: Iterable[Inputs] | None = None,
+) -> None:
+    """Write the int8 form of an ONNX file. `static` needs calibration: inputs made of training
+    texts, never of development ones.
+    """
+    if scheme not in SCHEMES:
+        raise ExportError(f"quantisation {scheme!r} is unknown; known are {', '.join(SCHEMES)}")
+    graph = Graph.load(fp32)
+    simplify(graph)
+    activations: _Activations
+    if scheme == "dynamic":
+        activations = _Dynamic()
+    elif scheme == "rowwise":
+        activations = _Rowwise(graph)
+    else:
+        activations = _Static(graph, list(calibration or ()))
+    _int8_tables(graph)
+    _int8_products(graph, activations)
+    write_whole(target, graph.serialised())
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """An error of the operating system while `path` is written removes what was written of it and
+    becomes one that says what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ExportError(
+            f"{path}: cannot be written ({error.strerror or error}); make room on the disk or give "
+            "another folder"
+        ) from error
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file at once or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    with full_disk(partial):
+        partial.write_bytes(data)
+        partial.replace(target)
+
+
+def int8(weights: Floats, axis: int, levels: int) -> tuple[npt.NDArray[np.int8], Floats]:
+    """A matrix in whole numbers from -levels to levels, and the scales with which it is multiplied
+    back, one for each place that is left when `axis` goes.
+    """
+    largest = np.abs(weights).max(axis=axis, keepdims=True)
+    scales = np.where(largest == 0, 1, largest / levels).astype(np.float32)
+    return np.rint(weights / scales).astype(np.int8), scales
+
+
+def _int8_tables(graph: Graph) -> None:
+    """Tables of embeddings with a scale a row, multiplied back after the look-up."""
+    nodes: list[NodeProto] = []
+    for part in graph.nodes:
+        table = graph.constants.get(part.input[0]) if part.op_type == "Gather" else None
+        if table is None or table.ndim != 2 or table.dtype != np.float32:
+            nodes.append(part)
+            continue
+        name, index, output = part.input[0], part.input[1], part.output[0]
+        rows, scales = int8(table, axis=1, levels=ROW_LEVELS)
+        graph.constant(f"{name}.int8", rows)
+        graph.constant(f"{name}.scales", scales)
+        nodes.append(node("Gather", [f"{name}.int8", index], f"{output}.int8"))
+        nodes.append(node("Cast", [f"{output}.int8"], f"{output}.whole", to=1))
+        nodes.append(node("Gather", [f"{name}.scales", index], f"{output}.scales"))
+        nodes.append(node("Mul", [f"{output}.whole", f"{output}.scales"], output))
+    graph.nodes = nodes
+
+
+class _Activations(Protocol):
+    """How the left side of products becomes whole numbers."""
+
+    def quantised(self, x: str) -> list[NodeProto]:
+        """The nodes that make `x.int8`; they stand before the first product of x."""
+        ...
+
+    def weights(self, x: str, weights: Floats) -> Floats:
+        """The matrix by which the quantised x is multiplied, (inputs, outputs)."""
+        ...
+
+    def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
+        """The nodes that make `output` from `x.int8`, `matrix.int8` and `matrix.scales`."""
+        ...
+
+
+def _int8_products(graph: Graph, activations: _Activations) -> None:
+    """Linear layers in whole numbers."""
+    linear = {part.output[0] for part in matrix_products(graph)}
+    nodes: list[NodeProto] = []
+    begun: set[str] = set()
+    for part in graph.nodes:
+        if part.output[0] not in linear:
+            nodes.append(part)
+            continue
+        x, matrix, output = part.input[0], part.input[1], part.output[0]
+        if x not in begun:
+            begun.add(x)
+            nodes.extend(activations.quantised(x))
+        weights = activations.weights(x, graph.constants[matrix])
+        columns, scales = int8(weights, axis=0, levels=WEIGHT_LEVELS)
+        graph.constant(f"{output}.int8", columns)
+        graph.constant(f"{output}.scales", scales[0])
+        nodes.extend(activations.product(x, output, output))
+    graph.nodes = nodes
+
+
+class _Dynamic:
+    """One scale and zero point for all of x, from its extremes."""
+
+    def quantised(self, x: str) -> list[NodeProto]:
+        outputs = [f"{x}.int8", f"{x}.scale", f"{x}.zero"]
+        return [helper.make_node("DynamicQuantizeLinear", [x], outputs, name=f"{x}.int8")]
+
+    def weights(self, x: str, weights: Floats) -> Floats:
+        return weights
+
+    def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
+        return [_product(x, f"{x}.scale", f"{x}.zero", matrix, output)]
+
+
+class _Rowwise:
+    """A scale a piece, from its largest value; the zero point is the middle of the bytes.
+
+    The product comes in units of the row, and is multiplied by the row's scale.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.gelus = {part.output[0] for part in graph.nodes if part.op_type == "Gelu"}
+        self.one = graph.constant("row.one", np.array(1, np.float32))
+        self.last = graph.constant("row.last_axis", np.array([-1], np.int64))
+        zeros = (128, GELU_ZERO)
+        self.zeros = [graph.constant(f"row.zero_{z}", np.array(z, np.uint8)) for z in zeros]
+        # the smallest maximum that a row is taken to have: a row of zeros has no scale of its own
+        gelu_floor = GELU_LOWEST / GELU_ZERO * (255 - GELU_ZERO)
+        self.floors = [
+            graph.constant(f"row.floor_{z}", np.array(floor, np.float32))
+            for z, floor in zip(zeros, (1e-9, gelu_floor), strict=True)
+        ]
+        self.levels = [
+            graph.constant(f"row.levels_{z}", np.array(255 - z, np.float32)) for z in zeros
+        ]
+        self.shares = [
+            graph.constant(f"row.share_{z}", np.array(1 / (255 - z), np.float32)) for z in zeros
+        ]
+
+    def quantised(self, x: str) -> list[NodeProto]:
+        kind = int(x in self.gelus)
+        size = [] if kind else [node("Abs", [x], f"{x}.size")]
+        measured = x if kind else f"{x}.size"
+        return [
+            *size,
+            node("ReduceMax", [measured, self.last], f"{x}.maximum", keepdims=1),
+            node("Max", [f"{x}.maximum", self.floors[kind]], f"{x}.largest"),
+            node("Div", [self.levels[kind], f"{x}.largest"], f"{x}.factor"),
+            node("Mul", [x, f"{x}.factor"], f"{x}.levels"),
+            node("QuantizeLinear", [f"{x}.levels", self.one, self.zeros[kind]], f"{x}.int8"),
+        ]
+
+    def weights(self, x: str, weights: Floats) -> Floats:
+        return weights
+
+    def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
+        kind = int(x in self.gelus)
+        units = f"{output}.units"
+        return [
+            _product(x, self.shares[kind], self.zeros[kind], matrix, units),
+            node("Mul", [units, f"{x}.largest"], output),
+        ]
+
+
+class _Static:
+    """One scale and zero point for good, after channels are levelled: those that reach far are
+    shrunk, and the weights grown by as much (Xiao et al. 2023, SmoothQuant).
+    """
+
+    def __init__(self, graph: Graph, calibration: Sequence[Inputs]) -> None:
+        self.graph = graph
+        products: dict[str, list[Floats]] = {}
+        for part in matrix_products(graph):
+            products.setdefault(part.input[0], []).append(graph.constants[part.input[1]])
+        self.factors: dict[str, Floats] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
+        for x, (low, high) in channel_ranges(graph, list(products), calibration).items():
+            reach = np.maximum(np.maximum(-low, high), 1e-5)
+            weight = np.maximum(np.max([np.abs(w).max(axis=1) for w in products[x]], axis=0), 1e-5)
+            factors = (reach**SMOOTHING / weight ** (1 - SMOOTHING)).astype(np.float32)
+            self.factors[x] = factors
+            self.ranges[x] = float((low / factors).min()), float((high / factors).max())
+
+    def quantised(self, x: str) -> list[NodeProto]:
+        low, high = min(self.ranges[x][0], 0.0), max(self.ranges[x][1], 0.0)
+        scale = (high - low) / 255
+        self.graph.constant(f"{x}.factors", 1 / self.factors[x])
+        self.graph.constant(f"{x}.scale", np.array(scale, np.float32))
+        self.graph.constant(f"{x}.zero", np.array(round(-low / scale), np.uint8))
+        return [
+            node("Mul", [x, f"{x}.factors"], f"{x}.levelled"),
+            node("QuantizeLinear", [f"{x}.levelled", f"{x}.scale", f"{x}.zero"], f"{x}.int8"),
+        ]
+
+    def weights(self, x: str, weights: Floats) -> Floats:
+        return weights * self.factors[x][:, None]
+
+    def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
+        return [_product(x, f"{x}.scale", f"{x}.zero", matrix, output)]
+
+
+def _product(x: str, scale: str, zero: str, matrix: str, output: str) -> NodeProto:
+    inputs = [f"{x}.int8", f"{matrix}.int8", scale, f"{matrix}.scales", zero]
+    return node("MatMulIntegerToFloat", inputs, output, CONTRIB)
+
+
+def channel_ranges(
+    graph: Graph, values: Sequence[str], calibration: Sequence[Inputs]
+) -> dict[str, tuple[Floats, Floats]]:
+    """The lowest and highest value of each channel of some values of the fp32 graph, (channels,)
+    each, over the pieces of the calibration inputs that are not padding.
+    """
+    if not calibration:
+        raise ExportError(
+            "static quantisation needs texts to measure activations on; give calibration inputs, "
+            "or take rowwise"
+        )
+    session = onnxruntime.InferenceSession(
+        graph.serialised(outputs=values), providers=["CPUExecutionProvider"]
+    )
+    found: dict[str, tuple[Floats, Floats]] = {}
+    for inputs in calibration:
+        real = inputs["attention_mask"].astype(bool)
+        for name, array in zip(values, session.run(list(values), dict(inputs)), strict=True):
+            rows = array[real] if array.shape[:-1] == real.shape else array
+            rows = rows.reshape(-1, rows.shape[-1])
+            low, high = rows.min(axis=0), rows.max(axis=0)
+            if name in found:
+                low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
+            found[name] = low, high
+    return found
+
+
+def calibration_inputs(examples: Sequence[Any], count: int = 256) -> list[Inputs]:
+    """Every n-th of a recipe's training examples (`Prepared.dataset`) as an input of its own; all
+    sources and kinds of heads are among them.
+    """
+    step = max(len(examples) // count, 1)
+    inputs: list[Inputs] = []
+    for i in range(0, len(examples), step):
+        ids = np.asarray([examples[i]["input_ids"]], np.int64)
+        segments = np.asarray([examples[i]["segments"]], np.int64)
+        inputs.append({"input_ids": ids, "attention_mask": np.ones_like(ids), "segments": segments})
+    return inputs

@@ -1,0 +1,292 @@
+"""Published checkpoints as bundles: token and sequence classifiers, served as they are, without
+training.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
+from annotations.catalogue import sha256
+from annotations.errors import KhabarError
+from annotations.text import Normalization
+from serving.bundle import (
+    DEFAULT_FOLDER,
+    FORMAT,
+    LEXICON,
+    MANIFEST,
+    MODEL,
+    TOKENIZER,
+    Head,
+    Manifest,
+)
+from serving.decoding import Scheme
+from serving.encoding import SpecialPieces, WindowRule
+from training.encoders.sources import encoder_folder, special_pieces
+from training.export.onnx_export import export
+from training.hub.tagsets import Mapping, text_mapping, word_mapping
+from training.recipe import finish
+from training.settings import Encoder
+
+log = logging.getLogger(__name__)
+WINDOW = 256  # pieces
+MAX_WINDOW = 512
+ABSENT = -1e3  # the logit of a tag that a checkpoint does not have; more would cost float32 digits
+# What config.json says of khabar's own heads: a word's tag is at the piece with its first letter.
+TAGGED_AT_LETTER = ("khabar_word_tag", "first_letter")
+_TASKS = {
+    "ForTokenClassification": AutoModelForTokenClassification,
+    "ForSequenceClassification": AutoModelForSequenceClassification,
+}
+_UNKNOWN_DATA = "unknown: see the source's card"
+
+
+class ImportedModelError(KhabarError):
+    """A checkpoint that cannot become a bundle."""
+
+
+class ImportedModel(nn.Module):
+    """A classifier of transformers as a model of one head, in the form that export takes.
+
+    Outputs that count for one tag or label of the head add their probabilities. A word whose first
+    piece is a lone "▁" (`lone` is its id) has its tag there, as transformers trains it; serving
+    reads a word at the piece with its first letter, which is the next one, so the tag is moved.
+    """
+
+    def __init__(self, encoder: Any, mapping: Mapping, lone: int | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.specs: tuple[Head, ...] = (mapping.head,)
+        self.lone = lone if mapping.head.kind == "flat" else None
+        closed = torch.full((mapping.head.width, len(mapping.targets)), ABSENT)
+        closed[torch.tensor(mapping.targets), torch.arange(len(mapping.targets))] = 0.0
+        self.register_buffer("closed", closed)
+
+    def logits(
+        self, input_ids: Tensor, attention_mask: Tensor, segments: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The logits of the head, (batch, pieces, width) or (batch, width); inputs are (batch,
+        pieces).
+        """
+        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask).logits
+        if self.lone is not None:
+            moved = torch.cat([found[:, :1], found[:, :-1]], dim=1)
+            after = torch.cat([input_ids[:, :1], input_ids[:, :-1]], dim=1) == self.lone
+            found = torch.where(after.unsqueeze(-1), moved, found)
+        return (torch.logsumexp(found.unsqueeze(-2) + self.closed, dim=-1),)
+
+
+def import_model(
+    source: str,
+    out: Path,
+    head: str | None = None,
+    revision: str | None = None,
+    name: str | None = None,
+    labels: Sequence[str] | None = None,
+    scheme: Scheme | None = None,
+) -> Path:
+    """The bundle in `out` of a token or sequence classifier from the hub or a local folder.
+
+    `head` is by default `ner` or `topic`. `labels` names the outputs in their order, where
+    config.json does not; `scheme` overrules what the prefixes tell of a tag set.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ImportedModelError(f"{out}: holds other files; give a new folder or that of a bundle")
+    with tempfile.TemporaryDirectory() as cache:
+        folder = encoder_folder(Encoder(source=source, revision=revision), Path(cache))
+        model, mapping, architecture = load_classifier(folder, source, head, labels, scheme)
+        partial = out.with_name(out.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        special = SpecialPieces(**special_pieces(folder / "tokenizer.json"))
+        difference = export(model, partial, special.pad)
+        shutil.copy(folder / "tokenizer.json", partial / TOKENIZER)
+        weights = weight_files(folder)
+        positions = max_positions(model.encoder)
+    origin = Path(source).resolve().name if Path(source).is_dir() else source
+    imported = {
+        "source": origin,
+        "revision": revision,
+        "architecture": architecture,
+        "files": weights,
+        "labels": mapping.named,
+    }
+    manifest = _manifest(
+        name or _plain_name(origin), mapping.head, special, positions, partial
+    ).model_copy(
+        update={
+            "version": next(iter(weights.values()))[:12],
+            "encoder": origin,
+            "training": {"imported": imported, "logit_difference": difference},
+        }
+    )
+    return finish(partial, out, manifest)
+
+
+def load_classifier(
+    folder: Path,
+    source: str,
+    head: str | None = None,
+    labels: Sequence[str] | None = None,
+    scheme: Scheme | None = None,
+) -> tuple[ImportedModel, Mapping, str]:
+    """The classifier of a Hugging Face folder in float32, how its outputs map, and its
+    architecture.
+    """
+    config, architecture, loader = _classifier_config(folder, source)
+    names = _output_names(config, labels, source)
+    if loader is AutoModelForTokenClassification:
+        mapping = word_mapping(names, head or "ner", source, scheme)
+    else:
+        _refuse_other_answers(config, names, head, source)
+        mapping = text_mapping(names, head or "topic", source)
+    encoder, loading = loader.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if missing := sorted(loading["missing_keys"]):
+        raise ImportedModelError(
+            f"{source}: its weights lack {', '.join(missing[:4])}; it is no finished "
+            f"{architecture}, give a checkpoint that was trained as one"
+        )
+    log.info("%s: %s, scheme %s, labels %s", source, architecture, mapping.head.scheme, names)
+    if mapping.unknown:
+        log.warning(
+            "%s: labels without a counterpart in khabar's schema keep their names: %s",
+            source,
+            ", ".join(mapping.unknown),
+        )
+    name, value = TAGGED_AT_LETTER
+    lone = None
+    if getattr(config, name, None) != value:
+        lone = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("▁")
+    return ImportedModel(encoder, mapping, lone).eval(), mapping, architecture
+
+
+def _classifier_config(folder: Path, source: str) -> tuple[Any, str, Any]:
+    """The configuration of a checkpoint, its architecture, and the class that loads it."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        cause = str(error).strip().splitlines()[0][:200]
+        raise ImportedModelError(
+            f"{source}: transformers cannot read its config.json ({cause}); khabar imports models "
+            "of transformers' own classes, without remote code"
+        ) from error
+    found = list(config.architectures or ())
+    for architecture in found:
+        for suffix, loader in _TASKS.items():
+            if architecture.endswith(suffix):
+                return config, architecture, loader
+    raise ImportedModelError(
+        f"{source}: architectures are {', '.join(found) or 'not stated'}; khabar imports "
+        f"...{' and ...'.join(_TASKS)}. Train heads on a bare encoder with `khabar train`"
+    )
+
+
+def _output_names(config: Any, labels: Sequence[str] | None, source: str) -> list[str]:
+    names = [str(config.id2label[i]) for i in range(int(config.num_labels))]
+    if labels is None:
+        return names
+    if len(labels) != len(names):
+        raise ImportedModelError(
+            f"{source}: has {len(names)} outputs, --labels names {len(labels)}; name each, in order"
+        )
+    return list(labels)
+
+
+def _refuse_other_answers(config: Any, names: Sequence[str], head: str | None, source: str) -> None:
+    """Refuse sequence classifiers that do not choose one label of one text."""
+    if head in ("stance", "claim"):
+        raise ImportedModelError(
+            f"{source}: head {head!r} judges a text for a target or claim; a published classifier "
+            "is imported as a head of texts, such as topic"
+        )
+    if len(names) < 2 or config.problem_type in ("regression", "multi_label_classification"):
+        raise ImportedModelError(
+            f"{source}: {len(names)} outputs, problem_type {config.problem_type}; khabar imports "
+            "classifiers that choose one label of several"
+        )
+
+
+def max_positions(model: Any) -> int:
+    """How many pieces a model of transformers can read at once; of RoBERTa's positions the first
+    ones are those of padding.
+    """
+    most = int(getattr(model.config, "max_position_embeddings", None) or MAX_WINDOW)
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    usable = most if padding is None else most - padding - 1
+    return min(usable, MAX_WINDOW) if usable > 0 else MAX_WINDOW  # -1: relative positions alone
+
+
+def weight_files(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of weights in a Hugging Face folder."""
+    found = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+    return {path.name: sha256(path) for path in found}
+
+
+def _plain_name(source: str) -> str:
+    """A name for a bundle, as the model store takes it."""
+    return re.sub(r"[^a-z0-9._-]+", "-", source.rsplit("/", 1)[-1].lower()).strip("-._") or "model"
+
+
+def _manifest(
+    name: str, head: Head, special: SpecialPieces, positions: int, folder: Path
+) -> Manifest:
+    """The manifest of an imported bundle; also writes the lexicon, which it says the data of."""
+    size = min(WINDOW, positions)
+    data = [
+        {"name": "training data", "title": _UNKNOWN_DATA, "license": _UNKNOWN_DATA, "files": {}}
+    ]
+    data += _write_lexicon(folder / LEXICON)
+    return Manifest(
+        format=FORMAT,
+        name=name,
+        version="imported",
+        encoder=name,
+        heads=(head,),
+        window=WindowRule(size, min(32, size // 4)),
+        pair_max_pieces=size,
+        special=special,
+        normalization=Normalization(),
+        files={file: sha256(folder / file) for file in (MODEL, TOKENIZER, LEXICON)},
+        training={},
+        data=data,
+        scores=[],
+    )
+
+
+def _write_lexicon(path: Path) -> list[dict[str, Any]]:
+    """Write the lexicon of name beginnings, by which the answer tells clitics from names; returns
+    the data it was counted from.
+
+    It is that of the bundle installed with khabar: with an empty one every first و would be read as
+    a clitic.
+    """
+    shutil.copy(DEFAULT_FOLDER / LEXICON, path)
+    manifest = json.loads((DEFAULT_FOLDER / MANIFEST).read_text(encoding="utf-8"))
+    used = manifest["training"]["recipe"]["lexicon"]
+    return [
+        {**entry, "title": f"{entry['title']} (lexicon of name beginnings only)"}
+        for entry in manifest["data"]
+        if entry["name"] in used
+    ]
