@@ -85,3 +85,36 @@ def test_libraries_are_silent_and_lines_tell_the_time_left(tmp_path: Path) -> No
     lines = done.stderr.splitlines()
     assert all(line[2] == ":" and line[5] == ":" for line in lines), done.stderr  # HH:MM:SS
     assert any(" min left, loss {" in line for line in lines)
+
+
+def test_a_run_is_reported_exported_and_taken_back(smoke_run: Path, tmp_path: Path) -> None:
+    page, numbers = tmp_path / "report.html", tmp_path / "report.json"
+    status, out, err = invoke("report", smoke_run, "--html", page, "--json", numbers)
+    assert status == 0, err
+    assert out.split() == [str(page), str(numbers)]
+    assert json.loads(numbers.read_text(encoding="utf-8"))["name"] == "khabar-smoke"
+    folders, bundle = tmp_path / "hub", tmp_path / "bundle"
+    status, out, err = invoke("export", smoke_run, "--huggingface", folders, "--head", "anercorp")
+    assert status == 0, err
+    assert out == f"{folders / 'anercorp'}: exact\n"
+    status, out, err = invoke("models", "import", folders / "anercorp", bundle)
+    assert (status, out) == (0, f"{bundle}\n"), err
+    status, out, err = invoke("tag", "--bundle", bundle, ROOT / "annotations/seed/article.txt")
+    assert status == 0, err
+    assert json.loads(out)["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "nowhere"), "nowhere: no recipe.json; give the folder of a run"),
+        (("export", "nowhere", "--huggingface", "out"), "nowhere: no recipe.json"),
+        (("bench", "quantisation", "nowhere"), "nowhere: no recipe.json"),
+        (("encoder", "from-bundle", "out", "--bundle", "nowhere"), "nowhere: no bundle.json"),
+        (("encoder", "adapt", "nowhere.yaml"), "nowhere.yaml: no such file"),
+    ],
+)
+def test_what_is_not_there_is_named(words: tuple[str, ...], said: str) -> None:
+    status, out, err = invoke(*words)
+    assert (status, out) == (1, "")
+    assert said in err and "Traceback" not in err

@@ -4,10 +4,34 @@ what it answers in fp32.
 
 from __future__ import annotations
 
-import torch
+from typing import Any, Protocol, Self
 
+import torch
+from torch import Tensor
+
+from serving.bundle import Head
 from serving.runtime import Floats, Ints
-from training.model import MultiHeadModel
+
+
+class LogitsModel(Protocol):
+    """A module that can be exported: `MultiHeadModel`, or an imported classifier."""
+
+    encoder: Any
+    specs: tuple[Head, ...]
+
+    def eval(self) -> Self:
+        """The model in evaluation mode."""
+        ...
+
+    def to(self, device: str, /) -> Self:
+        """The model on a device."""
+        ...
+
+    def logits(
+        self, input_ids: Tensor, attention_mask: Tensor, segments: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The logits of every head in the order of `specs`; all inputs are (batch, pieces)."""
+        ...
 
 
 class TorchBackend:
@@ -15,7 +39,7 @@ class TorchBackend:
     outside.
     """
 
-    def __init__(self, model: MultiHeadModel) -> None:
+    def __init__(self, model: LogitsModel) -> None:
         self.model = model.eval().to("cpu")
 
     def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
