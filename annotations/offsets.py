@@ -5,13 +5,16 @@ JavaScript tools count UTF-16 units, in which an emoji is two; khabar counts cod
 
 from __future__ import annotations
 
+import operator
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from annotations.errors import FormatError
 from annotations.schema import Range
+
+Same = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,15 @@ def reconcile(text: str, quoted: Sequence[Quoted]) -> tuple[list[Range], int]:
 
     Units that fit all of a text's spans are those of the tool; where neither does (one tool's spans
     beside another's), each span is read in the units that fit it. A span that fits none is refused.
+    Only where the surfaces do not stand there letter by letter, line ends may differ.
     """
     astral = any(ord(char) > 0xFFFF for char in text)
     units = utf16_units(text) if astral else None  # None: both units are the same
-    plain = [_code_points(text, span, units) for span in quoted]
-    repaired = [None if units is None else _from_utf16(text, span, units) for span in quoted]
+    for same in (operator.eq, _same_but_line_ends):
+        plain = [_code_points(text, span, units, same) for span in quoted]
+        repaired = [None if units is None else _from_utf16(text, s, units, same) for s in quoted]
+        if all(plain) or all(repaired):
+            break
     if all(plain):
         chosen = plain
     elif all(repaired):
@@ -62,25 +69,25 @@ def reconcile(text: str, quoted: Sequence[Quoted]) -> tuple[list[Range], int]:
     return ranges, changed
 
 
-def _code_points(text: str, span: Quoted, units: Sequence[int] | None) -> Range | None:
+def _code_points(text: str, span: Quoted, units: Sequence[int] | None, same: Same) -> Range | None:
     if not 0 <= span.start < span.end <= len(text):
         return None
     if span.surface is None:  # certain only where no sign of two units stands before the end
         return (span.start, span.end) if units is None or units[span.end] == span.end else None
-    return (span.start, span.end) if _same(text[span.start : span.end], span.surface) else None
+    return (span.start, span.end) if same(text[span.start : span.end], span.surface) else None
 
 
-def _from_utf16(text: str, span: Quoted, units: Sequence[int]) -> Range | None:
+def _from_utf16(text: str, span: Quoted, units: Sequence[int], same: Same) -> Range | None:
     start, end = bisect_left(units, span.start), bisect_left(units, span.end)
     whole = start < end < len(units) and units[start] == span.start and units[end] == span.end
-    if not whole or span.surface is None or not _same(text[start:end], span.surface):
+    if not whole or span.surface is None or not same(text[start:end], span.surface):
         return None
     return start, end
 
 
-def _same(found: str, surface: str) -> bool:
+def _same_but_line_ends(found: str, surface: str) -> bool:
     """Whether a surface is the text found; tools write line ends in their own ways."""
-    return found == surface or _one_line(found) == _one_line(surface)
+    return _one_line(found) == _one_line(surface)
 
 
 _LINE_ENDS = re.compile(r"(?:\\n|[\r\n])+")

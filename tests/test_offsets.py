@@ -41,6 +41,12 @@ def test_the_units_of_all_spans_decide_where_one_could_be_either() -> None:
     assert reconcile(text, quoted) == ([(1, 2), (4, 5)], 2)
 
 
+def test_a_surface_that_stands_there_exactly_decides_over_one_with_other_line_ends() -> None:
+    text = "👨 \nب"
+    assert reconcile(text, [Quoted(2, 3, " ", "d")]) == ([(1, 2)], 1)  # UTF-16: the space
+    assert reconcile(text, [Quoted(2, 3, "\n", "d")]) == ([(2, 3)], 0)
+
+
 def test_spans_of_two_tools_are_read_each_in_its_own() -> None:
     text = "😀 سالم عمان"
     quoted = [Quoted(2, 6, "سالم", "d"), Quoted(8, 12, "عمان", "d")]

@@ -134,7 +134,7 @@ def test_training_begins_where_the_bundle_ended(
     torch.manual_seed(0)
     fresh = MultiHeadModel(load_encoder(default_folder), heads, 0.0, {}).eval()
     model = rebuilt(default_folder, heads)
-    losses = {"fresh": float(fresh(**batch)["loss"]), "loaded": float(model(**batch)["loss"])}
+    losses = {"fresh": fresh(**batch)["loss"].item(), "loaded": model(**batch)["loss"].item()}
     assert losses["loaded"] < 0.1 < losses["fresh"], losses
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     model(**batch)["loss"].backward()

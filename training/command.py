@@ -72,6 +72,7 @@ def training_parts() -> Iterator[None]:
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
         yield
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in TRAIN_EXTRA:

@@ -12,6 +12,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,26 @@ def compare(
     system and development split.
     """
     run = Run.open(folder)
+    with _torch_threads(THREADS):
+        return _compared(run, schemes, items_per_split)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _compared(run: Run, schemes: Sequence[Scheme], items_per_split: int) -> dict[str, Any]:
     model, bundle = run.model(), Bundle.load(run.bundle)
-    torch.set_num_threads(THREADS)
     texts = _texts(run.recipe, ARTICLES)
     if not texts:
         raise RunError(
-            f"{folder}: no source of its recipe has a development split to compare schemes on; "
+            f"{run.folder}: no source of its recipe has a development split to compare schemes on; "
             f"such have {', '.join(DEV_SPLITS)}"
         )
     with tempfile.TemporaryDirectory() as place:
