@@ -49,8 +49,8 @@ class Reader:
     def read(self, text: str) -> Reading:
         """The reading of a text.
 
-        Only windows of one text share a batch: int8 activations are scaled over a whole batch, and
-        an article's answer must not depend on its neighbours.
+        Only windows of one text share a batch: a bundle may scale its int8 activations over a whole
+        batch, and an article's answer must not depend on its neighbours.
         """
         encoded = self.encoder.encode(text)
         windows = encoded.windows
