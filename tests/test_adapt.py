@@ -42,7 +42,7 @@ from training.encoders.texts import file_texts, sample_texts, texts_of
 from training.encoders.tiny import save_tiny_encoder
 from training.examples import IGNORED
 from training.preparation import TrainingError
-from training.settings import load_settings
+from training.strict import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "embeddings.word_embeddings.weight"

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from annotations.authored import authored_documents
+from annotations.errors import FormatError
 from annotations.seed import seed_text
 from annotations.text import Normalization
 from serving.bundle import MANIFEST, Bundle, Manifest, write_manifest
@@ -157,7 +158,8 @@ def test_a_nested_head_is_the_flat_choice_of_its_margins(exported: tuple[Run, Pa
 
 
 def test_a_word_is_outside_when_every_type_prefers_outside() -> None:
-    head = recipe_heads(Recipe.model_validate({"name": "x", "version": "0", "sources": [],
+    head = recipe_heads(Recipe.model_validate({"name": "x", "version": "0",
+        "sources": [{"corpus": "seed", "head": "khabar"}],
         "encoder": {"source": "tiny"}, "heads": {"khabar": HEADS["khabar"]}}))[0]  # fmt: skip
     torch.manual_seed(0)
     out = torch.nn.Linear(5, 63)
@@ -327,9 +329,13 @@ def test_a_head_that_a_run_does_not_have_is_named(exported: tuple[Run, Path]) ->
 def test_a_folder_of_other_files_is_left_alone(exported: tuple[Run, Path], tmp_path: Path) -> None:
     (tmp_path / "anercorp").mkdir()
     (tmp_path / "anercorp" / "thesis.txt").write_text("x")
-    with pytest.raises(HubError, match="anercorp: holds other files"):
+    with pytest.raises(FormatError, match=r"anercorp: holds other files \(thesis.txt\)"):
         export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
     assert (tmp_path / "anercorp" / "thesis.txt").read_text() == "x"
+    (tmp_path / "anercorp" / "thesis.txt").rename(tmp_path / "anercorp" / "config.json")
+    with pytest.raises(HubError, match="holds a model that was not exported from here"):
+        export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
+    assert (tmp_path / "anercorp" / "config.json").read_text() == "x"
 
 
 def test_a_pooled_head_that_nothing_teaches_is_left_out(

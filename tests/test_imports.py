@@ -19,6 +19,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 from typer.testing import CliRunner
 
 import khabar
+from annotations.errors import FormatError
 from annotations.seed import seed_text
 from serving.bundle import CARD, Bundle
 from serving.decoding import decode_flat
@@ -307,7 +308,7 @@ def test_classifiers_of_other_answers_are_refused(tmp_path: Path) -> None:
 def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("x")
-    with pytest.raises(ImportedModelError, match="holds other files"):
+    with pytest.raises(FormatError, match="holds other files"):
         import_model("any", tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").read_text() == "x"
 

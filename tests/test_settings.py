@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from annotations.errors import ConfigError
-from training.settings import Recipe, load_recipe, load_settings
+from training.settings import Recipe, load_recipe
+from training.strict import load_settings
 
 MINIMAL = """
 name: try
@@ -144,3 +145,29 @@ def test_files_that_extend_each_other_are_refused(tmp_path: Path) -> None:
 def test_settings_of_any_kind_are_read_alike(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL)
     assert load_settings(path, Recipe) == load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINIMAL + "name: again", "key 'name' stands there twice"),
+        (MINIMAL.replace("name: try", "name: ../../elsewhere"), "name: String should match"),
+        (MINIMAL.replace("name: try", "name: 2024-13-45"), "not YAML .month must be"),
+        (MINIMAL.replace("{khabar: {", "{a/b: {"), r"heads.a/b.*should match"),
+        (MINIMAL.replace("labels: fine", "labels: []"), "at least one label, each once"),
+        (MINIMAL.replace("labels: fine", "labels: [A, A]"), "at least one label, each once"),
+        (MINIMAL + "optimiser: {learning_rate: .inf}", "finite number"),
+        (MINIMAL + "windows: {size: 40, overlap_tokens: 32}", "less than half of size - 2"),
+        (MINIMAL + "windows: {pair_max_pieces: 161}", "need at least 192"),
+        (MINIMAL + "seed: -1", "greater than or equal to 0"),
+        (MINIMAL.replace("[{corpus: seed, head: khabar}]", "[]"), "at least 1 item"),
+        ("extends: [a, b]", "extends names one file"),
+        ("[" * 3000, "not YAML"),
+    ],
+)
+def test_what_would_go_wrong_later_is_refused_at_once(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_recipe(write(tmp_path, text))
+    assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.conll import words_of
+from annotations.errors import FormatError
 from annotations.schema import Document, Range, Span
 from serving.attitudes import Part, judged_parts
 from serving.bundle import Head
@@ -22,6 +23,7 @@ from training.label_sets import Teaching
 log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
 IGNORED = -100  # the label of a piece that no word begins in
+PAIR_FRAME = 4  # special pieces of a pair
 UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 EVERYTHING = Teaching({}, frozenset())
@@ -135,6 +137,7 @@ def text_examples(
         pieces = encoder.pieces(document.text[: max_pieces * 12])
         cut += len(pieces) > max_pieces - 2
         ids, segments = encoder.frame(pieces[: max_pieces - 2])
+        _known(str(document.topic), head, document)
         label = head.labels.index(str(document.topic))
         yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
     log.info(
@@ -165,8 +168,18 @@ def pairs_of(
     for about, name, evidence in asked:
         for part in judged_parts(head, document.text, encoded, about, encoder.window.size - 2):
             said = name if not evidence or _holds(part, evidence) else "neutral"
-            label = head.labels.index(said if said in head.labels else "other")
-            yield encoder.pieces(about), part.pieces, label
+            if said in ("discuss", "unrelated") and said not in head.labels:
+                said = "other"
+            _known(said, head, document)
+            yield encoder.pieces(about), part.pieces, head.labels.index(said)
+
+
+def _known(label: str, head: Head, document: Document) -> None:
+    if label not in head.labels:
+        raise FormatError(
+            f"document {document.id}: label {label!r} is none of head {head.name!r} "
+            f"({', '.join(head.labels)}); mend the document or heads.{head.name}.labels"
+        )
 
 
 def _holds(part: Part, evidence: Sequence[Range]) -> bool:
@@ -182,6 +195,12 @@ def pair_examples(
     """(target or claim, passage) pairs."""
     for document in documents:
         for first, second, label in pairs_of(document, head, encoder):
+            if len(first) + len(second) + PAIR_FRAME > max_pieces:
+                raise FormatError(
+                    f"document {document.id}: a target or claim of {len(first)} pieces leaves no "
+                    f"room for its passage of {len(second)} in windows.pair_max_pieces "
+                    f"({max_pieces}); shorten it or raise the setting"
+                )
             ids, segments = encoder.frame_pair(first, second, max_pieces)
             yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
 

@@ -27,7 +27,7 @@ from training.encoders.sources import special_pieces
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
 from training.losses import class_weights
-from training.runs import DATA
+from training.runs import DATA, read_json, write_text
 from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     """Read, encode and index all sources of a recipe; `folder` holds the encoder."""
     heads = {head.name: head for head in recipe_heads(recipe)}
     encoder = text_encoder(recipe, folder)
+    _hold_to_positions(recipe, folder)
     examples: list[Example] = []
     sources = []
     fingerprints = {"encoder": _encoder_fingerprint(folder)}
@@ -110,6 +111,26 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         _unknown_tags(recipe, heads),
         fingerprints,
     )
+
+
+def _hold_to_positions(recipe: Recipe, folder: Path) -> None:
+    """Refuse inputs that are longer than the encoder has positions for."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    positions = config.get("max_position_embeddings")
+    if positions is None:
+        return
+    if config.get("model_type") in ("roberta", "xlm-roberta"):  # counts from its padding piece
+        positions -= config.get("pad_token_id", 1) + 1
+    longest = {"windows.size": recipe.windows.size}
+    if any(head.kind == "pair" for head in recipe.heads.values()):
+        longest["windows.pair_max_pieces"] = recipe.windows.pair_max_pieces
+    for source in recipe.sources:
+        longest[f"max_pieces of {source.corpus}"] = source.max_pieces or 0
+    for name, length in longest.items():
+        if length > positions:
+            raise TrainingError(
+                f"{name} is {length}, but the encoder reads at most {positions} pieces; lower it"
+            )
 
 
 def source_examples(
@@ -185,7 +206,7 @@ def hold_to_data(prepared: Prepared, run: Path, begun: bool) -> None:
     """Write the fingerprints of a run's data, or, where it has begun, refuse other data."""
     path = run / DATA
     if begun and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         now = prepared.fingerprints
         changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if changed:
@@ -198,4 +219,4 @@ def hold_to_data(prepared: Prepared, run: Path, begun: bool) -> None:
                 f"{run}: its checkpoints were trained on other data ({shown}); bring the data "
                 "back, or give another folder with --run"
             )
-    path.write_text(json.dumps(prepared.fingerprints, indent=1), encoding="utf-8")
+    write_text(path, json.dumps(prepared.fingerprints, indent=1))

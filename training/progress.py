@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from training.batches import PlannedBatches
-from training.runs import HISTORY
+from training.runs import HISTORY, read_json, write_text
 
 log = logging.getLogger(__name__)
 _LOSS, _DEV = "loss_", "dev_"
@@ -80,7 +79,7 @@ class History(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Of a run that goes on, what came after its checkpoint is told again."""
         if self.path.is_file() and state.global_step:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
+            known = read_json(self.path)
             self.rows = [row for row in known if row["step"] <= state.global_step]
         self._write(state)
 
@@ -101,6 +100,4 @@ class History(TrainerCallback):
     def _write(self, state: Any) -> None:
         if not state.is_world_process_zero:
             return
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.rows, indent=0), encoding="utf-8")
-        os.replace(partial, self.path)
+        write_text(self.path, json.dumps(self.rows, indent=0))

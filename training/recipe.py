@@ -14,6 +14,7 @@ from serving.bundle import (
     CARD,
     FORMAT,
     LEXICON,
+    MANIFEST,
     MODEL,
     TOKENIZER,
     Bundle,
@@ -35,11 +36,13 @@ from training.export.torch_backend import TorchBackend
 from training.lexicon import name_lexicon
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
-from training.runs import BUNDLE, RECIPE, Run
+from training.runs import BUNDLE, RECIPE, Run, write_text
+from training.scratch import beside, refuse_foreign
 from training.settings import Recipe
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
+BUNDLE_FILES = (CARD, LEXICON, MANIFEST, MODEL, TOKENIZER)
 
 
 def run_recipe(recipe: Recipe, run: Path) -> Path:
@@ -56,7 +59,7 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
         folder = encoder_folder(recipe.encoder, run / "encoder")
     prepared = prepare(recipe, folder)
     if processes.is_main_process:
-        (run / RECIPE).write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+        write_text(run / RECIPE, recipe.model_dump_json(indent=1))
     model, minutes = fit(recipe, folder, prepared, run)
     if not processes.is_main_process:
         return run / BUNDLE
@@ -133,12 +136,14 @@ def _refuse_another_recipe(recipe: Recipe, run: Path) -> None:
 
 
 def finish(partial: Path, target: Path, manifest: Manifest) -> Path:
-    """Write card and manifest of a bundle and move it to its place."""
+    """Write card and manifest of a bundle and move it to its place, over an older bundle."""
+    place = target.resolve()
+    refuse_foreign(place, BUNDLE_FILES)
     (partial / CARD).write_text(model_card(manifest), encoding="utf-8")
     files = {**manifest.files, CARD: sha256(partial / CARD)}
     write_manifest(partial, manifest.model_copy(update={"files": files}))
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)
     log.info("bundle: %s", target)
     return target
 
@@ -152,10 +157,9 @@ def rescore(folder: Path) -> Path:
         raise TrainingError(f"{folder}: was imported, not trained; score it with `khabar evaluate`")
     recipe = Recipe.model_validate(bundle.manifest.training["recipe"])
     scores = evaluate_heads(Tagger(bundle), recipe)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial)
-    return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
+    with beside(folder) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
 def _manifest(

@@ -13,6 +13,7 @@ bundle/           what serving takes
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from annotations.errors import KhabarError
 from training.settings import Recipe
+from training.strict import validated
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from training.model import MultiHeadModel
 
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
@@ -29,6 +33,45 @@ RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bun
 
 class RunError(KhabarError):
     """A folder that is no run, or not far enough for what is asked of it."""
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of a run at once or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run; a damaged one is refused by name."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{path}: damaged ({error}); train in another folder, or delete this run"
+        ) from None
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint by name; damaged ones are refused."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = checkpoint / "model.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}); delete {checkpoint.name} and "
+            "start `khabar train` again"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -47,7 +90,8 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe."""
-        return Recipe.model_validate_json((self.folder / RECIPE).read_bytes())
+        path = self.folder / RECIPE
+        return validated(read_json(path), Recipe, str(path))
 
     @property
     def bundle(self) -> Path:
@@ -62,7 +106,8 @@ class Run:
         """The last whole checkpoint; a folder without its state, which is written last, was cut
         short.
         """
-        whole = [path.parent for path in self.folder.glob("checkpoint-*/trainer_state.json")]
+        states = self.folder.glob("checkpoint-*/trainer_state.json")
+        whole = [path.parent for path in states if _is_json(path)]
         found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
         return found[-1] if found else None
 
@@ -76,7 +121,7 @@ class Run:
         path = self.folder / HISTORY
         if not path.is_file():
             raise RunError(f"{path}: missing; train the run again with this version of khabar")
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = read_json(path)
         return rows
 
     def encoder(self) -> Path:
@@ -87,8 +132,6 @@ class Run:
 
     def model(self) -> MultiHeadModel:
         """The trained model in float32, from the last checkpoint, ready to be evaluated."""
-        from safetensors.torch import load_file
-
         from training.encoders.sources import load_encoder
         from training.model import MultiHeadModel
         from training.preparation import recipe_heads
@@ -96,5 +139,5 @@ class Run:
         if self.checkpoint is None:
             raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
         model = MultiHeadModel(load_encoder(self.encoder()), recipe_heads(self.recipe), 0.0, {})
-        model.load_state_dict(load_file(self.checkpoint / "model.safetensors"))
+        model.load_state_dict(read_weights(self.checkpoint))
         return model.eval()

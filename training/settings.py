@@ -1,158 +1,18 @@
-"""Strict settings of training: YAML files, validated, with overrides; an unknown key is an error
-that names file and key and suggests the nearest.
-"""
+"""Training recipes: `configs/train/*.yaml`, validated; all that can be set, with its defaults."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from annotations.errors import ConfigError
 from annotations.text import Normalization
+from training.strict import Settings, load_settings
 
-
-class Settings(BaseModel):
-    """Strict: what is not known is not accepted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Model = TypeVar("Model", bound=Settings)
-
-
-def load_settings(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
-    """The settings of a YAML file; each override `a.b=c` replaces one value of it.
-
-    A file may begin from another with `extends: FILE` beside it: mappings are merged, everything
-    else is replaced. The value of an override is read as YAML; numbers in its path pick from lists.
-    """
-    raw = _read(path, ())
-    for override in overrides:
-        _override(raw, override)
-    return validated(raw, model, str(path))
-
-
-def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
-    """The plain values of a file over those of the file that it extends."""
-    if path.resolve() in via:
-        raise ConfigError(f"{path}: extends itself")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; the shipped ones are in configs/")
-    try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: {type(raw).__name__} where a mapping of settings is needed")
-    base = raw.pop("extends", None)
-    if base is None:
-        return raw
-    return _merged(_read(path.parent / str(base), (*via, path.resolve())), raw)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    both = {
-        name: _merged(base[name], value)
-        for name, value in over.items()
-        if isinstance(value, dict) and isinstance(base.get(name), dict)
-    }
-    return base | over | both
-
-
-def validated(raw: Any, model: type[Model], origin: str) -> Model:
-    """Settings from plain values; errors name `origin` and the key."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(
-            "; ".join(_explain(origin, model, problem) for problem in error.errors())
-        ) from None
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    """Replace one value in place."""
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: give key=value, such as optimiser.epochs=3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {text!r} is not YAML; quote it") from None
-    if isinstance(value, str):
-        value = _number(value)
-    place: Any = raw
-    for key in keys[:-1]:
-        place = _step(place, key, override)
-    if isinstance(place, list):
-        place[_index(place, keys[-1], override)] = value
-    elif isinstance(place, dict):
-        place[keys[-1]] = value
-    else:
-        raise ConfigError(f"--set {override}: {'.'.join(keys[:-1])} holds a value, not settings")
-
-
-def _number(text: str) -> str | float:
-    """YAML 1.1 reads `1e-4` as text; a person means a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _step(place: Any, key: str, override: str) -> Any:
-    if isinstance(place, list):
-        return place[_index(place, key, override)]
-    if not isinstance(place, dict):
-        raise ConfigError(f"--set {override}: there is nothing below a plain value")
-    if place.get(key) is None:
-        place[key] = {}
-    return place[key]
-
-
-def _index(place: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(place):
-        raise ConfigError(
-            f"--set {override}: {key!r} is no place in a list of {len(place)}; use 0 to "
-            f"{len(place) - 1}"
-        )
-    return int(key)
-
-
-def _explain(origin: str, model: type[BaseModel], problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "missing":
-        return f"{origin}: {place}: missing; it has no default"
-    if problem["type"] != "extra_forbidden":
-        got = problem["input"]
-        shown = "" if isinstance(got, dict | list) else f", got {got!r}"
-        return f"{origin}: {place}: {problem['msg']}{shown}"
-    names = list(_siblings(model, problem["loc"][:-1]))
-    near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-    return f"{origin}: unknown key {place}; {advice}"
-
-
-def _siblings(model: type[BaseModel], place: Sequence[int | str]) -> Iterator[str]:
-    """The names that are known where an unknown one stands."""
-    at: type[BaseModel] | None = model
-    for part in place:
-        if at is not None and part in at.model_fields:
-            at = _model_within(at.model_fields[str(part)].annotation)
-        # else a place in a list or a name in a mapping: the model stays
-    yield from (at or model).model_fields
-
-
-def _model_within(annotation: Any) -> type[BaseModel] | None:
-    """The settings that an annotation such as `dict[str, Head]` or `Head | None` holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_within(part))), None)
+TARGET_PIECES = 32  # the least room that a target or claim is given beside a window
 
 
 class Encoder(Settings):
@@ -225,13 +85,36 @@ class HeadSettings(Settings):
     combine: Literal["mean", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
 
+    @field_validator("labels")
+    @classmethod
+    def _each_once(cls, labels: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if isinstance(labels, tuple) and (not labels or len(set(labels)) < len(labels)):
+            raise ValueError("give at least one label, each once")
+        return labels
+
 
 class Windows(Settings):
-    """Lengths in pieces, the frame included."""
+    """Lengths in pieces, the frame included; a pair is a target or claim and a passage of a
+    window.
+    """
 
     size: PositiveInt = 160
     overlap_tokens: PositiveInt = 32
     pair_max_pieces: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if 2 * self.overlap_tokens >= self.size - 2:
+            raise ValueError(
+                f"overlap_tokens is {self.overlap_tokens}, it must be less than half of size - 2; "
+                f"size is {self.size}"
+            )
+        if self.pair_max_pieces < self.size + TARGET_PIECES:
+            raise ValueError(
+                f"pair_max_pieces is {self.pair_max_pieces}, a window of {self.size} pieces and a "
+                f"target or claim need at least {self.size + TARGET_PIECES}"
+            )
+        return self
 
 
 class Optimiser(Settings):
@@ -289,13 +172,13 @@ class Export(Settings):
 class Recipe(Settings):
     """Everything `khabar train` needs to make a bundle."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     version: str
     encoder: Encoder
     normalization: Rules = Rules()
     windows: Windows = Windows()
-    heads: dict[str, HeadSettings]
-    sources: tuple[Source, ...]
+    heads: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], HeadSettings] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1)
     mixing: Mixing = Mixing()
     lexicon: tuple[
         Literal["wikifane", "anercorp", "wojood", "seed", "authored", "antnews"], ...
@@ -304,7 +187,7 @@ class Recipe(Settings):
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
     export: Export = Export()
-    seed: int = 13
+    seed: int = Field(13, ge=0, lt=2**32)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -28,7 +28,7 @@ from training.model import MultiHeadModel
 from training.optimisation import adamw, bf16_pays
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import History, Progress
-from training.runs import Run
+from training.runs import Run, read_weights
 from training.settings import Recipe, Tracking
 
 log = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ def fit(
     """
     processes = side_by_side()
     checkpoint = Run(run).checkpoint
+    if checkpoint is not None:
+        read_weights(checkpoint)  # a damaged one is told before anything is built
     hold_to_data(prepared, run, begun=checkpoint is not None)
     set_seed(recipe.seed)
     model = new_model(recipe, folder, prepared)

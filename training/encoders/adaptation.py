@@ -17,8 +17,9 @@ from training.encoders.sources import special_pieces
 from training.encoders.texts import texts_of
 from training.preparation import TrainingError
 from training.runs import DATA
-from training.settings import Encoder, Rules, Settings, Tracking
+from training.settings import Encoder, Rules, Tracking
 from training.splits import held_out_part
+from training.strict import Settings
 
 log = logging.getLogger(__name__)
 SETTINGS = "adaptation.json"

@@ -86,7 +86,7 @@ def encoder_adapt(
     log_to_stderr()
     with plain_errors(), training_parts(), resumable():
         from training.encoders.adaptation import Adaptation
-        from training.settings import load_settings
+        from training.strict import load_settings
 
         settings = load_settings(config, Adaptation, overrides or [])
         if dry_run:

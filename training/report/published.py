@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 import configs
-from training.settings import Settings, load_settings
+from training.strict import Settings, load_settings
 
 
 class PublishedScore(Settings):

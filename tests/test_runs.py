@@ -1,0 +1,114 @@
+"""Run folders: what is damaged is named, what was cut short is left out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import configs
+from annotations.errors import ConfigError, FormatError
+from training.encoders.sources import encoder_folder
+from training.preparation import TrainingError, prepare
+from training.recipe import run_recipe
+from training.runs import Run, RunError
+from training.settings import load_recipe
+
+SMOKE = configs.folder() / "train" / "smoke.yaml"
+
+
+@pytest.fixture
+def run(smoke_run: Path, tmp_path: Path) -> Path:
+    """A copy of the smoke run, to be damaged."""
+    return Path(shutil.copytree(smoke_run, tmp_path / "run"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "data.json", "history.json"])
+def test_a_file_that_was_cut_off_is_named(run: Path, name: str) -> None:
+    cut(run / name)
+    with pytest.raises((RunError, ConfigError), match=rf"{name}: damaged .*delete this run"):
+        run_recipe(load_recipe(SMOKE), run)
+
+
+def test_a_recipe_of_another_version_is_named(run: Path) -> None:
+    raw = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(raw | {"sed": 3}))
+    with pytest.raises(ConfigError, match=r"recipe\.json: unknown key sed; did you mean seed"):
+        Run.open(run).recipe.seed.bit_length()
+
+
+def test_a_checkpoint_whose_state_was_cut_off_counts_for_nothing(run: Path) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    cut(checkpoint / "trainer_state.json")
+    assert Run(run).checkpoint is None
+
+
+def test_weights_that_were_cut_off_are_named(run: Path) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    cut(checkpoint / "model.safetensors")
+    with pytest.raises(
+        RunError, match=r"model\.safetensors: cannot be read .*start `khabar train`"
+    ):
+        Run(run).model()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("windows.size=600", "windows.size is 600, but the encoder reads at most 512 pieces"),
+        ("windows.pair_max_pieces=700", "windows.pair_max_pieces is 700"),
+        ("sources.0.max_pieces=513", "max_pieces of seed is 513"),
+    ],
+)
+def test_inputs_longer_than_the_encoders_positions_are_refused_first(
+    tmp_path: Path, setting: str, words: str
+) -> None:
+    overrides = [setting, "windows.pair_max_pieces=800"] if "size" in setting else [setting]
+    recipe = load_recipe(SMOKE, overrides)
+    with pytest.raises(TrainingError, match=words):
+        prepare(recipe, encoder_folder(recipe.encoder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("head", "document", "view", "words"),
+    [
+        (
+            "{kind: pair, labels: claims}",
+            {"claims": [{"text": "زار", "label": "agree"}]},
+            "#claims",
+            None,
+        ),
+        (
+            "{kind: pair, labels: [yea, nay]}",
+            {"claims": [{"text": "زار", "label": "agree"}]},
+            "#claims",
+            r"news-1\S*: label 'agree' is none of head 'h' \(yea, nay\)",
+        ),
+        (
+            "{kind: text, labels: [yea, nay]}",
+            {"topic": "sports"},
+            "#topics",
+            r"news-1: label 'sports' is none of head 'h'",
+        ),
+    ],
+)
+def test_a_label_that_the_head_lacks_is_named_with_its_document(
+    tmp_path: Path, head: str, document: dict[str, object], view: str, words: str | None
+) -> None:
+    news = tmp_path / "news.jsonl"
+    row = {"id": "news-1", "text": "زار الوفد بغداد"} | document
+    news.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    changes = [f"heads={{h: {head}}}", f"sources=[{{corpus: '{news}{view}', head: h}}]"]
+    recipe = load_recipe(SMOKE, changes)
+    encoder = encoder_folder(recipe.encoder, tmp_path / "encoder")
+    if words is None:
+        assert len(prepare(recipe, encoder).dataset) == 1
+        return
+    with pytest.raises(FormatError, match=words):
+        prepare(recipe, encoder)
