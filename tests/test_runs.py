@@ -112,3 +112,14 @@ def test_a_label_that_the_head_lacks_is_named_with_its_document(
         return
     with pytest.raises(FormatError, match=words):
         prepare(recipe, encoder)
+
+
+def test_a_source_of_which_the_head_knows_no_type_is_refused(tmp_path: Path) -> None:
+    news = tmp_path / "news.jsonl"
+    span = {"start": 10, "end": 15, "label": "GENE"}
+    row = {"id": "news-1", "text": "زار الوفد بغداد", "entities": [span], "label_set": "own"}
+    news.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    source = f"sources=[{{corpus: '{news}', head: khabar}}]"
+    recipe = load_recipe(SMOKE, ["heads.claim.experimental=true", source])
+    with pytest.raises(FormatError, match=r"news\.jsonl: none of its types \(GENE\) is a label"):
+        prepare(recipe, encoder_folder(recipe.encoder, tmp_path / "encoder"))

@@ -23,6 +23,7 @@ from training.label_sets import Teaching
 log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
 IGNORED = -100  # the label of a piece that no word begins in
+_STRANGE = "unknown type "
 PAIR_FRAME = 4  # special pieces of a pair
 UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
@@ -49,6 +50,17 @@ class Losses:
     """What could not be turned into labels, by reason."""
 
     counts: Counter[str]
+
+    def refuse_strangers(self, source: str, head: Head, entities: int) -> None:
+        """Refuse a source of which the head knows no type at all: all its words would be
+        outside.
+        """
+        types = sorted(r.removeprefix(_STRANGE) for r in self.counts if r.startswith(_STRANGE))
+        if entities and sum(self.counts[_STRANGE + name] for name in types) == entities:
+            raise FormatError(
+                f"{source}: none of its types ({', '.join(types[:5])}) is a label of head "
+                f"{head.name!r} ({', '.join(head.labels)}); mend heads.{head.name}.labels"
+            )
 
     def report(self, source: str) -> None:
         """Say once what was lost."""
@@ -125,6 +137,7 @@ def word_examples(
             yield Example(
                 ids.tolist(), segments.tolist(), framed.ravel().tolist(), head.name, source
             )
+    losses.refuse_strangers(source, head, sum(len(d.entities or ()) for d in documents))
     losses.report(source)
 
 

@@ -63,8 +63,10 @@ def encoder_trim(
         from training.encoders.sources import encoder_folder
         from training.encoders.texts import sample_texts
         from training.encoders.trim import arabic_news_piece, trim
+        from training.scratch import refuse_foreign
         from training.settings import Encoder
 
+        refuse_foreign(out, ())
         folder = encoder_folder(Encoder(source=source), out.with_name(f"{out.name}-source"))
         report = trim(folder, out, arabic_news_piece, sample_texts(samples or []), keep_seen)
         if json_out is not None:
