@@ -11,24 +11,12 @@ from annotations.catalogue import catalogue
 from annotations.errors import ConfigError
 from annotations.labels import label_schema
 from serving.bundle import sha256
+from tests.test_settings import MINIMAL, write
 from training.evaluation.development import DEV_SPLITS
 from training.preparation import recipe_heads
 from training.settings import HeadSettings, Recipe, load_recipe
 
 RECIPES = sorted((configs.folder() / "train").glob("*.yaml"))
-MINIMAL = """
-name: try
-version: "0.0.1"
-encoder: {source: tiny}
-heads: {khabar: {kind: nested, labels: fine}}
-sources: [{corpus: seed, head: khabar}]
-"""
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "mine.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_there_are_recipes_with_and_without_the_hub() -> None:

@@ -4,7 +4,6 @@ imported only when its verb is called.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from training.command import (
     log_to_stderr,
     resumable,
     training_parts,
+    write_json,
 )
 
 training_app = typer.Typer()
@@ -222,7 +222,5 @@ def bench_quantisation(
         from training.export.comparison import compare, tables
 
         found = compare(run, items_per_split=items)
-        if json_out is not None:
-            text = json.dumps(found, ensure_ascii=False, indent=1)
-            json_out.write_text(text + "\n", encoding="utf-8")
+        write_json(found, json_out)
         typer.echo(tables(found))

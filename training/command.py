@@ -96,10 +96,15 @@ def resumable() -> Iterator[None]:
 
 def echo_json(found: object, out: Path | None) -> None:
     """Print a result as JSON, and write it to a file where one is named."""
-    text = json.dumps(found, ensure_ascii=False, indent=1)
+    write_json(found, out)
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+
+
+def write_json(found: object, out: Path | None) -> None:
+    """Write a result as JSON to a file, where one is named."""
     if out is not None:
+        text = json.dumps(found, ensure_ascii=False, indent=1)
         out.write_text(text + "\n", encoding="utf-8")
-    typer.echo(text)
 
 
 JsonOption = Annotated[

@@ -43,7 +43,7 @@ from training.interruption import StopOnSignal
 from training.optimisation import adamw, bf16_pays
 from training.preparation import TrainingError
 from training.progress import Progress
-from training.runs import HISTORY, Run
+from training.runs import HISTORY, Run, write_text
 
 log = logging.getLogger(__name__)
 ADAPTED = "encoder-adapted"
@@ -133,9 +133,7 @@ class LossCurve(TrainerCallback):
             for row in state.log_history
             if "loss" in row or "dev_loss" in row
         ]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(rows, indent=0), encoding="utf-8")
-        partial.replace(self.path)
+        write_text(self.path, json.dumps(rows, indent=0))
 
 
 def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] = ()) -> Path:

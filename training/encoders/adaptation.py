@@ -16,7 +16,7 @@ from training.encoders.packaged import EncoderError
 from training.encoders.sources import special_pieces
 from training.encoders.texts import texts_of
 from training.preparation import TrainingError
-from training.runs import DATA
+from training.runs import DATA, read_json, write_text
 from training.settings import Encoder, Rules, Tracking
 from training.splits import held_out_part
 from training.strict import Settings
@@ -79,7 +79,7 @@ def hold_to_settings(settings: Adaptation, run: Path) -> None:
     """Write the settings into a new run; a run of other settings is refused."""
     path = run / SETTINGS
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
         now = settings.model_dump(mode="json")
         changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
         if changed:
@@ -88,7 +88,7 @@ def hold_to_settings(settings: Adaptation, run: Path) -> None:
                 "another folder for this run"
             )
     run.mkdir(parents=True, exist_ok=True)
-    path.write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_text(path, settings.model_dump_json(indent=1) + "\n")
 
 
 def prepare_blocks(settings: Adaptation, folder: Path, run: Path) -> tuple[Blocks, Blocks]:

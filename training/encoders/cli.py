@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from training.command import (
     log_to_stderr,
     resumable,
     training_parts,
+    write_json,
 )
 
 encoder_app = typer.Typer(help="Get, trim, adapt and rebuild encoders.", no_args_is_help=True)
@@ -69,9 +69,7 @@ def encoder_trim(
         refuse_foreign(out, ())
         folder = encoder_folder(Encoder(source=source), out.with_name(f"{out.name}-source"))
         report = trim(folder, out, arabic_news_piece, sample_texts(samples or []), keep_seen)
-        if json_out is not None:
-            text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
-            json_out.write_text(text + "\n", encoding="utf-8")
+        write_json(report.to_dict(), json_out)
         typer.echo(str(report))
 
 
