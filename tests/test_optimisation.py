@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
+from annotations.errors import ConfigError
 from training.encoders.sources import load_encoder
 from training.encoders.tiny import save_tiny_encoder
-from training.optimisation import adamw, bf16_pays, layer_of
+from training.optimisation import adamw, bf16_pays, freeze, layer_of
 
 
 def rates(model: torch.nn.Module, layer_decay: float) -> dict[str, tuple[float, float]]:
@@ -35,6 +36,27 @@ def test_without_layer_decay_all_weights_share_a_rate_and_norms_are_not_decayed(
     for name, (rate, decay) in rates(load_encoder(tmp_path), 1.0).items():
         assert rate == 1e-3
         assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.05), name
+
+
+@pytest.mark.parametrize(("layers", "learning"), [(0, 3), (1, 1), (2, 0)])
+def test_frozen_layers_are_held_from_the_embeddings_up(
+    tmp_path: Path, layers: int, learning: int
+) -> None:
+    save_tiny_encoder(tmp_path)
+    encoder = load_encoder(tmp_path)
+    freeze(encoder, layers)
+    heights = {layer_of(name, 2) for name, w in encoder.named_parameters() if w.requires_grad}
+    assert len(heights) == learning and all(height > layers for height in heights if layers)
+    head = torch.nn.Linear(2, 2)
+    groups = adamw([(encoder, 1e-3, 1.0), (head, 1e-3, 1.0)], weight_decay=0.01).param_groups
+    taught = sum(w.requires_grad for w in encoder.parameters())
+    assert sum(len(group["params"]) for group in groups) == taught + 2
+
+
+def test_more_frozen_layers_than_there_are_is_refused(tmp_path: Path) -> None:
+    save_tiny_encoder(tmp_path)
+    with pytest.raises(ConfigError, match=r"frozen_layers is 3, the encoder has 2 layers"):
+        freeze(load_encoder(tmp_path), 3)
 
 
 def test_modules_of_other_rates_stand_side_by_side() -> None:

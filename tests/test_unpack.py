@@ -27,7 +27,8 @@ from training.batches import Collator
 from training.corpora import sentences_of
 from training.encoders.onnx_weights import UnpackError, WeightReader, named_weights
 from training.encoders.sources import load_encoder
-from training.encoders.unpack import encoder_from_bundle, load_heads
+from training.encoders.trained import load_heads
+from training.encoders.unpack import encoder_from_bundle
 from training.examples import examples_of
 from training.export.quantisation import SCHEMES, quantise
 from training.export.torch_backend import TorchBackend

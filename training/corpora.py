@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from annotations.ant import ant_passages
+from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file, corpus_named, sha256
 from annotations.conll import (
     Sentence,
@@ -200,6 +201,57 @@ def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
     ]
 
 
+def mirrored_claims(part: Part) -> list[Document]:
+    """ANS pairs the other way round: of two headlines that agree or disagree, each says so of the
+    other. To train on only.
+    """
+    if part != "train":
+        return []
+    return [
+        Document(f"mirrored-{d.id}", _claim_text(d), claims=(Claim(d.text, c.label),))
+        for d in claim_documents(part)
+        for c in d.claims or ()
+        if c.label in ("agree", "disagree")
+    ]
+
+
+def composed_claims(part: Part) -> list[Document]:
+    """Of a claim with one ANS text that agrees and one that disagrees: those two disagree. To train
+    on only.
+    """
+    if part != "train":
+        return []
+    by_claim: dict[str, dict[str, Document]] = {}
+    for document in claim_documents(part):
+        (claim,) = document.claims or ()
+        by_claim.setdefault(claim.text, {}).setdefault(claim.label, document)
+    return [
+        Document(
+            f"composed-{found['agree'].id}",
+            found["disagree"].text,
+            claims=(Claim(found["agree"].text, "disagree"),),
+        )
+        for found in by_claim.values()
+        if {"agree", "disagree"} <= found.keys()
+    ]
+
+
+def headline_claims(part: Part) -> list[Document]:
+    """The project's own pairs of headlines; pairs about one claim stay in one part."""
+    if part == "dev":
+        return []
+    return [d for d in authored_documents("headlines") if held_out_part(_claim(d)) == part]
+
+
+_CLAIMS: dict[str, Callable[[Part], list[Document]]] = {
+    "ans": claim_documents,
+    "ans-unrelated": unrelated_claims,
+    "ans-mirrored": mirrored_claims,
+    "ans-composed": composed_claims,
+    "authored-headlines": headline_claims,
+}
+
+
 def _own_documents(path: Path, part: Part) -> list[Document]:
     """The documents of a user's own file; it has no dev part, `khabar evaluate` scores any file."""
     if part == "dev":
@@ -235,10 +287,8 @@ def load(
     """The documents of a corpus in a part; of the project's own gold also the view of one task."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
-    if corpus == "ans":
-        return claim_documents(part)
-    if corpus == "ans-unrelated":
-        return unrelated_claims(part)
+    if corpus in _CLAIMS:
+        return _CLAIMS[corpus](part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
     if corpus in ("wikifane", "newsfane"):
@@ -252,8 +302,8 @@ def load(
         return VIEWS[view](gold_documents(cast(Gold, name), part, ant))
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
-        f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, ans, "
-        f"ans-unrelated, khaleej, ant, {views}, or a khabar JSONL file "
+        f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
+        f"ant, {', '.join(_CLAIMS)}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
 

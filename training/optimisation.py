@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from annotations.errors import ConfigError
+
 log = logging.getLogger(__name__)
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 BF16_GAIN = 1.2  # below it the casts cost what the products save
@@ -26,6 +28,22 @@ def layer_of(name: str, layers: int) -> int:
     if found:
         return int(found[1]) + 1
     return 0 if "embed" in name else layers
+
+
+def freeze(encoder: nn.Module, layers: int) -> None:
+    """Hold an encoder's embeddings and its lowest `layers` layers as they are; 0 holds nothing."""
+    if not layers:
+        return
+    numbers = [found for name, _ in encoder.named_parameters() if (found := _LAYER.search(name))]
+    depth = max((int(found[1]) + 1 for found in numbers), default=0)
+    if layers > depth:
+        raise ConfigError(
+            f"optimiser.frozen_layers is {layers}, the encoder has {depth} layers; freeze at most "
+            "as many"
+        )
+    for name, weight in encoder.named_parameters():
+        if layer_of(name, depth) <= layers:
+            weight.requires_grad_(False)
 
 
 def adamw(

@@ -12,23 +12,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from datasets import Dataset
 
 from annotations.catalogue import sha256
-from annotations.errors import KhabarError
+from annotations.errors import ConfigError, KhabarError
 from annotations.schema import Document
 from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
+from training.augmentation import stretches, variants
 from training.batches import SourceExamples
 from training.corpora import load
 from training.encoders.sources import special_pieces
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
 from training.losses import class_weights
+from training.name_bank import name_bank
 from training.runs import DATA, read_json, write_text
-from training.settings import Recipe, Source
+from training.settings import Recipe, Source, Variants
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,8 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     sources = []
     fingerprints = {"encoder": _encoder_fingerprint(folder)}
     for source in recipe.sources:
+        if not source.passes:
+            continue
         made = source_examples(recipe, source, heads[source.head], encoder)
         if not made:
             raise TrainingError(
@@ -97,7 +102,8 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         rows = range(len(examples), len(examples) + len(made))
         pooled = heads[source.head].kind in ("text", "pair")
         classes = [example.labels[0] for example in made] if pooled else ()
-        sources.append(SourceExamples(source.head, rows, source.passes, source.per_class, classes))
+        weight = source.passes / (1 + (source.variants.count if source.variants else 0))
+        sources.append(SourceExamples(source.head, rows, weight, source.per_class, classes))
         fingerprints[f"{source.corpus} -> {source.head}"] = _fingerprint(made)
         examples.extend(made)
     weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
@@ -143,6 +149,12 @@ def source_examples(
         recipe.seed,
     )
     words = head.kind in ("nested", "flat")
+    if source.stretches or source.bare:
+        _require_kind("text", head, f"source {source.corpus}: stretches and bare")
+        documents = stretches(documents, source.stretches, source.bare, recipe.seed)
+    if source.variants is not None:
+        _require_kind("word", head, f"source {source.corpus}: variants")
+        documents = [*documents, *_rewritten(documents, source.variants, head, recipe.seed)]
     known = teaching(source, head) if words else EVERYTHING
     pair_max_pieces = recipe.windows.pair_max_pieces
     made = list(
@@ -160,6 +172,23 @@ def source_examples(
         silent,
     )
     return made
+
+
+def _require_kind(kind: Literal["word", "text"], head: Head, what: str) -> None:
+    kinds = ("nested", "flat") if kind == "word" else ("text",)
+    if head.kind not in kinds:
+        raise ConfigError(
+            f"{what}: only for heads of kind {' or '.join(kinds)}, {head.name!r} is {head.kind}; "
+            "leave them out"
+        )
+
+
+def _rewritten(
+    documents: list[Document], settings: Variants, head: Head, seed: int
+) -> list[Document]:
+    """The versions of a source's documents that its settings ask for."""
+    bank = name_bank(documents, settings.names, head.labels)
+    return variants(documents, bank, settings.count, settings.share, settings.careless, seed)
 
 
 def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:

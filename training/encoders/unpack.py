@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from annotations.seed import seed_text
-from serving.bundle import MODEL, TOKENIZER, Bundle, Head, Manifest
+from serving.bundle import MODEL, TOKENIZER, Bundle, Manifest
 from serving.runtime import OnnxBackend, padded
 from training.encoders.onnx_weights import (
     Floats,
@@ -30,11 +29,11 @@ from training.encoders.onnx_weights import (
     named_weights,
 )
 from training.encoders.sources import load_encoder
+from training.encoders.trained import load_heads, write_heads
 from training.model import MultiHeadModel
 from training.scratch import beside
 
 log = logging.getLogger(__name__)
-HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
 EXACT = 1e-3  # mean difference of logits to a graph that does not round
 NOISE, SLACK = 0.15, 0.02  # to one that does: share of their spread, and in logits
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
@@ -60,8 +59,13 @@ def encoder_from_bundle(bundle: Path, out: Path) -> Path:
         _save(encoder, partial / "model.safetensors")
         shutil.copy(bundle / TOKENIZER, partial)
         _write_tokenizer_config(loaded.manifest, config, partial)
-        _save(_below(weights, "model.heads."), partial / HEAD_WEIGHTS)
-        _write_heads(loaded.manifest, partial)
+        heads = _below(weights, "model.heads.")
+        write_heads(
+            partial,
+            loaded.manifest.heads,
+            {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in heads.items()},
+            _rules(loaded.manifest),
+        )
         rounds = any("QuantizeLinear" in kind for kind in reader.operators)
         _compare(loaded, partial, exact=not rounds)
         place = out.resolve()
@@ -74,28 +78,6 @@ def encoder_from_bundle(bundle: Path, out: Path) -> Path:
 def _below(weights: dict[str, Floats], prefix: str) -> dict[str, Floats]:
     """The weights whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-
-
-def load_heads(model: MultiHeadModel, folder: Path) -> list[str]:
-    """Copy the heads that a folder of `encoder_from_bundle` holds into a model; returns the names
-    of those that fit by name, kind, labels and shape.
-    """
-    known = json.loads((folder / HEADS).read_text(encoding="utf-8"))["heads"]
-    saved = {head.name: head for head in map(Head.model_validate, known)}
-    weights = load_file(folder / HEAD_WEIGHTS)
-    loaded = []
-    for spec in model.specs:
-        head = saved.get(spec.name)
-        if head is None or (head.kind, head.labels) != (spec.kind, spec.labels):
-            continue
-        module = model.heads[spec.name]
-        prefix = f"{spec.name}."
-        found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        expected = {name: weight.shape for name, weight in module.state_dict().items()}
-        if {name: weight.shape for name, weight in found.items()} == expected:
-            module.load_state_dict(found)
-            loaded.append(spec.name)
-    return loaded
 
 
 def _save(weights: dict[str, Floats], path: Path) -> None:
@@ -197,15 +179,12 @@ def _write_tokenizer_config(manifest: Manifest, config: PreTrainedConfig, folder
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def _write_heads(manifest: Manifest, folder: Path) -> None:
-    """heads.json: what the heads are, and the rules under which they read."""
-    row = {
+def _rules(manifest: Manifest) -> dict[str, Any]:
+    """Which bundle it was, and the rules under which it reads."""
+    return {
         "bundle": {"name": manifest.name, "version": manifest.version},
-        **manifest.model_dump(
-            mode="json", include={"heads", "normalization", "window", "pair_max_pieces"}
-        ),
+        **manifest.model_dump(mode="json", include={"normalization", "window", "pair_max_pieces"}),
     }
-    (folder / HEADS).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def _compare(bundle: Bundle, folder: Path, exact: bool) -> None:

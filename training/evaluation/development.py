@@ -71,10 +71,12 @@ class DevSet:
 
 
 def dev_sets(tagger: Tagger, recipe: Recipe) -> Iterator[DevSet]:
-    """The development splits of a recipe's sources, each for the head that its source teaches."""
+    """The development splits of a recipe's sources, each for the head that its source teaches;
+    those of heads that the bundle has not are left out.
+    """
     for source in recipe.sources:
         split = DEV_SPLITS.get(source.corpus)
-        if split is not None:
+        if split is not None and source.head in tagger.heads:
             yield DevSet(source.head, split, _questions(source.corpus, split.task, tagger))
 
 

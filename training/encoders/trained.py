@@ -1,0 +1,80 @@
+"""A trained model as a Hugging Face folder with its heads, so that another recipe goes on from
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from serving.bundle import TOKENIZER, Head
+from training.scratch import beside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.model import MultiHeadModel
+    from training.runs import Run
+
+HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
+
+
+def write_trained(run: Run, target: Path) -> None:
+    """Write the encoder and heads of a run's last checkpoint, in float32, with the run's tokenizer,
+    to the new folder `target`.
+    """
+    model, began_with = run.model(), run.encoder()
+    recipe = run.recipe
+    about = {
+        "run": {"name": recipe.name, "version": recipe.version},
+        "normalization": recipe.normalization.model_dump(),
+        "window": recipe.windows.model_dump(include={"size", "overlap_tokens"}),
+        "pair_max_pieces": recipe.windows.pair_max_pieces,
+    }
+    with beside(target) as partial:
+        encoder: Any = model.encoder
+        encoder.save_pretrained(partial)
+        for name in (TOKENIZER, "tokenizer_config.json"):
+            if (began_with / name).is_file():
+                shutil.copy(began_with / name, partial)
+        write_heads(partial, model.specs, dict(model.heads.state_dict()), about)
+        partial.rename(target.resolve())
+
+
+def write_heads(
+    folder: Path, heads: Sequence[Head], weights: dict[str, Tensor], about: dict[str, Any]
+) -> None:
+    """Write heads beside their encoder: weights by name below the head's, and heads.json, which
+    says what they are and `about` under which rules they read.
+    """
+    tensors = {name: weight.contiguous() for name, weight in weights.items()}
+    save_file(tensors, folder / HEAD_WEIGHTS, metadata={"format": "pt"})
+    row = {**about, "heads": [head.model_dump(mode="json") for head in heads]}
+    (folder / HEADS).write_text(json.dumps(row, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def load_heads(model: MultiHeadModel, folder: Path) -> list[str]:
+    """Copy the heads of a folder into a model; returns the names of those that fit by name, kind,
+    labels and shape.
+    """
+    known = json.loads((folder / HEADS).read_text(encoding="utf-8"))["heads"]
+    saved = {head.name: head for head in map(Head.model_validate, known)}
+    weights = load_file(folder / HEAD_WEIGHTS)
+    loaded = []
+    for spec in model.specs:
+        head = saved.get(spec.name)
+        if head is None or (head.kind, head.labels) != (spec.kind, spec.labels):
+            continue
+        module = model.heads[spec.name]
+        prefix = f"{spec.name}."
+        found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        expected = {name: weight.shape for name, weight in module.state_dict().items()}
+        if {name: weight.shape for name, weight in found.items()} == expected:
+            module.load_state_dict(found)
+            loaded.append(spec.name)
+    return loaded
