@@ -112,6 +112,7 @@ def _sentences(recipe: Recipe, folder: Path) -> Prepared:
         {},
         {},
         {},
+        {},
     )
 
 

@@ -26,8 +26,10 @@ from training.augmentation import stretches, variants
 from training.batches import SourceExamples
 from training.corpora import load
 from training.encoders.sources import special_pieces
+from training.evaluation.development import DEV_SPLITS
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
+from training.leakage import HeldOut, without_copies
 from training.losses import class_weights
 from training.name_bank import name_bank
 from training.runs import DATA, read_json, write_text
@@ -45,7 +47,8 @@ class Prepared:
     """A recipe's data, ready to train.
 
     `class_weights` maps a head to (columns, classes); `unknown` a source to the tags, (tags,), that
-    a word may have on which the source is silent. `fingerprints` tells data apart.
+    a word may have on which the source is silent. `fingerprints` tells data apart. `left_out` is
+    the number of documents of each source that are near-duplicates of development texts.
     """
 
     heads: tuple[Head, ...]
@@ -56,6 +59,7 @@ class Prepared:
     class_weights: dict[str, torch.Tensor]
     unknown: dict[str, torch.Tensor]
     fingerprints: dict[str, str]
+    left_out: dict[str, int]
 
 
 def recipe_heads(recipe: Recipe) -> tuple[Head, ...]:
@@ -89,11 +93,15 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     _hold_to_positions(recipe, folder)
     examples: list[Example] = []
     sources = []
+    left_out = {}
+    held_out = development_texts(recipe)
     fingerprints = {"encoder": _encoder_fingerprint(folder)}
     for source in recipe.sources:
         if not source.passes:
             continue
-        made = source_examples(recipe, source, heads[source.head], encoder)
+        documents, copies = without_copies(source_documents(recipe, source), held_out)
+        left_out[source.corpus] = len(copies)
+        made = source_examples(recipe, source, heads[source.head], encoder, documents)
         if not made:
             raise TrainingError(
                 f"source {source.corpus} gives head {source.head!r} no example; check its file and "
@@ -106,6 +114,12 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         sources.append(SourceExamples(source.head, rows, weight, source.per_class, classes))
         fingerprints[f"{source.corpus} -> {source.head}"] = _fingerprint(made)
         examples.extend(made)
+        if copies:
+            log.info(
+                "%s: %d documents left out, near-duplicates of development texts",
+                source.corpus,
+                len(copies),
+            )
     weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
     return Prepared(
         tuple(heads.values()),
@@ -116,6 +130,24 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         {head.name: class_weights(head, examples) for head in weighted},
         _unknown_tags(recipe, heads),
         fingerprints,
+        left_out,
+    )
+
+
+def development_texts(recipe: Recipe) -> HeldOut:
+    """The texts of all development splits on which a recipe is scored."""
+    scored = dict.fromkeys(
+        source.corpus.partition("-")[0] for source in recipe.sources if source.corpus in DEV_SPLITS
+    )
+    return HeldOut(document for corpus in scored for document in load(corpus, "dev"))
+
+
+def source_documents(recipe: Recipe, source: Source) -> list[Document]:
+    """The training documents of a source; of a corpus with topics as many as are ever drawn."""
+    return _drawn(
+        load(source.corpus, "train", source.group, source.detokenise, recipe.seed),
+        source.per_class and source.per_class * recipe.optimiser.epochs,
+        recipe.seed,
     )
 
 
@@ -140,14 +172,9 @@ def _hold_to_positions(recipe: Recipe, folder: Path) -> None:
 
 
 def source_examples(
-    recipe: Recipe, source: Source, head: Head, encoder: TextEncoder
+    recipe: Recipe, source: Source, head: Head, encoder: TextEncoder, documents: list[Document]
 ) -> list[Example]:
-    """The training examples of one source."""
-    documents = _drawn(
-        load(source.corpus, "train", source.group, source.detokenise, recipe.seed),
-        source.per_class and source.per_class * recipe.optimiser.epochs,
-        recipe.seed,
-    )
+    """The training examples of some documents of a source, rewritten as it asks."""
     words = head.kind in ("nested", "flat")
     if source.stretches or source.bare:
         _require_kind("text", head, f"source {source.corpus}: stretches and bare")

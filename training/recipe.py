@@ -72,6 +72,7 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
         "recipe": recipe.model_dump(mode="json"),
         "encoder_config": model.encoder.config.to_dict(),
         "minutes": minutes,
+        "left_out": prepared.left_out,
         "logit_difference": differences,
         "int8_loss": [loss.to_dict() for loss in losses],
         "allow_loss": any(loss.excessive(recipe.export.max_loss) for loss in losses),

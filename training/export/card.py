@@ -65,6 +65,7 @@ def model_card(manifest: Manifest) -> str:
         *([] if imported else [_LIMITS]),
         "## Training data",
         data_table(manifest.data),
+        *_left_out(manifest.training),
         *([] if imported else [_OWN_GOLD]),
         "## Import" if imported else "## Recipe",
         "```json\n" + json.dumps(manifest.training, ensure_ascii=False, indent=1) + "\n```",
@@ -134,6 +135,18 @@ def _int8_loss(training: dict[str, Any]) -> list[str]:
     ]
 
 
+def _left_out(training: dict[str, Any]) -> list[str]:
+    """How many documents were left out for development's sake; nothing where nobody looked."""
+    if "left_out" not in training:
+        return []
+    counts = {name: count for name, count in training["left_out"].items() if count}
+    told = ", ".join(f"{count} of {name}" for name, count in counts.items()) or "none"
+    return [
+        "Documents left out of training because a text of theirs is a near-duplicate of one of the "
+        f"development splits (half of its runs of 30 letters): {told}."
+    ]
+
+
 def score_table(scores: list[dict[str, Any]]) -> str:
     """Markdown: a line a score, with its interval and the command that repeats it."""
     rows = [
@@ -143,6 +156,8 @@ def score_table(scores: list[dict[str, Any]]) -> str:
     for entry in scores:
         if "f1" in entry:
             text = f"F1 {entry['f1']:.3f} (strict {entry['f1_strict']:.3f})"
+            if "coarse" in entry:
+                text += f", coarse {entry['coarse']['f1']:.3f}"
         else:
             text = f"accuracy {entry['accuracy']:.3f}, macro F1 {entry['macro_f1']:.3f}"
         low, high = entry["interval"]
