@@ -133,3 +133,13 @@ def test_only_a_name_of_the_hub_is_a_base_model(
 def test_what_was_not_measured_is_no_metric() -> None:
     names = {result.metric_name for result in eval_results([STANCES | {"ece": None}])}
     assert names == {"accuracy", "macro F1"}
+
+
+def test_the_card_tells_what_was_left_out_for_development_s_sake(manifest: Manifest) -> None:
+    training = {**manifest.training, "left_out": {"wojood": 122, "ans": 1, "seed": 0}}
+    told = model_card(manifest.model_copy(update={"training": training}))
+    assert "near-duplicate" in told and "122 of wojood, 1 of ans." in told
+    nothing = {**manifest.training, "left_out": {"seed": 0}}
+    assert ": none." in model_card(manifest.model_copy(update={"training": nothing}))
+    nobody = {k: v for k, v in manifest.training.items() if k != "left_out"}
+    assert "near-duplicate" not in model_card(manifest.model_copy(update={"training": nobody}))

@@ -12,7 +12,13 @@ from annotations.conll import Sentence, read_sentences
 from annotations.jsonl import read_documents
 from annotations.schema import Document
 from annotations.text import normalize
-from training.corpora import claim_documents, load, sentences_of, unrelated_claims, write_splits
+from training.claim_corpora import (
+    claim_documents,
+    composed_claims,
+    mirrored_claims,
+    unrelated_claims,
+)
+from training.corpora import load, sentences_of, write_splits
 from training.splits import Part, held_out_part, part_of
 
 PARTS = get_args(Part)
@@ -102,6 +108,28 @@ def test_pairs_made_unrelated_stay_in_their_part(data_folder: Path) -> None:
         assert made and {claim.label for d in made for claim in d.claims or ()} == {"other"}
         assert claims_of(made) <= claims_of(own)
         assert {d.text for d in made} <= {d.text for d in own}
+
+
+def test_pairs_that_follow_from_others_are_of_the_train_part_alone(data_folder: Path) -> None:
+    own = claim_documents("train")
+    said = {((d.claims or ())[0].text, d.text): (d.claims or ())[0].label for d in own}
+    mirrored = mirrored_claims("train")
+    assert len(mirrored) == sum(label != "other" for label in said.values())
+    assert all(
+        said[d.text, (d.claims or ())[0].text] == (d.claims or ())[0].label for d in mirrored
+    )
+    composed = composed_claims("train")
+    assert len(composed) > 500
+    claims = {claim for claim, _ in said}
+    for document in composed[:100]:
+        (claim,) = document.claims or ()
+        assert claim.label == "disagree"
+        assert any(
+            said.get((c, claim.text)) == "agree" and said.get((c, document.text)) == "disagree"
+            for c in claims
+        )
+    for part in ("calibration", "dev"):
+        assert mirrored_claims(part) == composed_claims(part) == []
 
 
 @pytest.mark.parametrize(("corpus", "dev", "rest"), [("khaleej", 2100, 16800), ("ant", 363, 2917)])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from annotations.ant import ant_passages
-from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file, corpus_named, sha256
 from annotations.conll import (
     Sentence,
@@ -20,11 +19,12 @@ from annotations.conll import (
     sentence_document,
     write_sentences,
 )
-from annotations.corpora import read_ans_pairs, read_corpus, read_topics
+from annotations.corpora import read_corpus, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
-from annotations.schema import Claim, Document, Span
-from annotations.text import Normalization, normalize, shared_words
+from annotations.schema import Document, Span
+from annotations.text import Normalization, normalize
+from training.claim_corpora import CLAIM_CORPORA
 from training.gold import Gold, claim_views, gold_documents, stance_views, topic_views
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
 
@@ -118,32 +118,6 @@ def join_documents(documents: Sequence[Document]) -> Document:
     return replace(documents[0], text=text, entities=tuple(spans))
 
 
-def claim_documents(part: Part) -> list[Document]:
-    """ANS headline pairs; a claim of the dev file is left out of train with all its rewrites."""
-    dev = list(read_ans_pairs(corpus_file("ans", "ans/stance/dev.csv")))
-    if part == "dev":
-        return dev
-    seen = {_claim(document) for document in dev} | {
-        normalize(document.text).text for document in dev
-    }
-    train = read_ans_pairs(corpus_file("ans", "ans/stance/train.csv"))
-    return [
-        document
-        for document in train
-        if held_out_part(_claim(document)) == part
-        and _claim(document) not in seen
-        and normalize(document.text).text not in seen
-    ]
-
-
-def _claim_text(document: Document) -> str:
-    return (document.claims or ())[0].text
-
-
-def _claim(document: Document) -> str:
-    return normalize(_claim_text(document)).text
-
-
 def fane_documents(corpus: str, part: Part) -> list[Document]:
     """WikiFANE or NewsFANE in their own labels; stretches of sentences stay together.
 
@@ -188,70 +162,6 @@ def topic_documents(corpus: str, part: Part) -> list[Document]:
     ]
 
 
-def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
-    """Pairs that have nothing to say of each other: every sixth ANS claim with the text of another
-    one.
-    """
-    documents = claim_documents(part)
-    texts = random.Random(0).sample([document.text for document in documents], len(documents))
-    return [
-        Document(f"unrelated-{document.id}", text, claims=(Claim(_claim_text(document), "other"),))
-        for document, text in list(zip(documents, texts, strict=True))[::every]
-        if shared_words(_claim_text(document), text) == 0
-    ]
-
-
-def mirrored_claims(part: Part) -> list[Document]:
-    """ANS pairs the other way round: of two headlines that agree or disagree, each says so of the
-    other. To train on only.
-    """
-    if part != "train":
-        return []
-    return [
-        Document(f"mirrored-{d.id}", _claim_text(d), claims=(Claim(d.text, c.label),))
-        for d in claim_documents(part)
-        for c in d.claims or ()
-        if c.label in ("agree", "disagree")
-    ]
-
-
-def composed_claims(part: Part) -> list[Document]:
-    """Of a claim with one ANS text that agrees and one that disagrees: those two disagree. To train
-    on only.
-    """
-    if part != "train":
-        return []
-    by_claim: dict[str, dict[str, Document]] = {}
-    for document in claim_documents(part):
-        (claim,) = document.claims or ()
-        by_claim.setdefault(claim.text, {}).setdefault(claim.label, document)
-    return [
-        Document(
-            f"composed-{found['agree'].id}",
-            found["disagree"].text,
-            claims=(Claim(found["agree"].text, "disagree"),),
-        )
-        for found in by_claim.values()
-        if {"agree", "disagree"} <= found.keys()
-    ]
-
-
-def headline_claims(part: Part) -> list[Document]:
-    """The project's own pairs of headlines; pairs about one claim stay in one part."""
-    if part == "dev":
-        return []
-    return [d for d in authored_documents("headlines") if held_out_part(_claim(d)) == part]
-
-
-_CLAIMS: dict[str, Callable[[Part], list[Document]]] = {
-    "ans": claim_documents,
-    "ans-unrelated": unrelated_claims,
-    "ans-mirrored": mirrored_claims,
-    "ans-composed": composed_claims,
-    "authored-headlines": headline_claims,
-}
-
-
 def _own_documents(path: Path, part: Part) -> list[Document]:
     """The documents of a user's own file; it has no dev part, `khabar evaluate` scores any file."""
     if part == "dev":
@@ -287,8 +197,8 @@ def load(
     """The documents of a corpus in a part; of the project's own gold also the view of one task."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
-    if corpus in _CLAIMS:
-        return _CLAIMS[corpus](part)
+    if corpus in CLAIM_CORPORA:
+        return CLAIM_CORPORA[corpus](part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
     if corpus in ("wikifane", "newsfane"):
@@ -303,7 +213,7 @@ def load(
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
-        f"ant, {', '.join(_CLAIMS)}, {views}, or a khabar JSONL file "
+        f"ant, {', '.join(CLAIM_CORPORA)}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
 

@@ -7,33 +7,26 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from datasets import Dataset
 
 from annotations.catalogue import sha256
-from annotations.errors import ConfigError, KhabarError
+from annotations.errors import KhabarError
 from annotations.schema import Document
 from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
-from training.augmentation import stretches, variants
 from training.batches import SourceExamples
-from training.corpora import load
 from training.encoders.sources import special_pieces
-from training.evaluation.development import DEV_SPLITS
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
-from training.leakage import HeldOut, without_copies
 from training.losses import class_weights
-from training.name_bank import name_bank
 from training.runs import DATA, read_json, write_text
-from training.settings import Recipe, Source, Variants
+from training.settings import Recipe, Source
+from training.source_documents import development_texts, training_documents
 
 log = logging.getLogger(__name__)
 
@@ -99,27 +92,21 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     for source in recipe.sources:
         if not source.passes:
             continue
-        documents, copies = without_copies(source_documents(recipe, source), held_out)
-        left_out[source.corpus] = len(copies)
-        made = source_examples(recipe, source, heads[source.head], encoder, documents)
+        head = heads[source.head]
+        documents, left_out[source.corpus] = training_documents(recipe, source, head, held_out)
+        made = source_examples(recipe, source, head, encoder, documents)
         if not made:
             raise TrainingError(
                 f"source {source.corpus} gives head {source.head!r} no example; check its file and "
                 "what is annotated there, or remove it"
             )
         rows = range(len(examples), len(examples) + len(made))
-        pooled = heads[source.head].kind in ("text", "pair")
+        pooled = head.kind in ("text", "pair")
         classes = [example.labels[0] for example in made] if pooled else ()
         weight = source.passes / (1 + (source.variants.count if source.variants else 0))
         sources.append(SourceExamples(source.head, rows, weight, source.per_class, classes))
         fingerprints[f"{source.corpus} -> {source.head}"] = _fingerprint(made)
         examples.extend(made)
-        if copies:
-            log.info(
-                "%s: %d documents left out, near-duplicates of development texts",
-                source.corpus,
-                len(copies),
-            )
     weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
     return Prepared(
         tuple(heads.values()),
@@ -131,23 +118,6 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         _unknown_tags(recipe, heads),
         fingerprints,
         left_out,
-    )
-
-
-def development_texts(recipe: Recipe) -> HeldOut:
-    """The texts of all development splits on which a recipe is scored."""
-    scored = dict.fromkeys(
-        source.corpus.partition("-")[0] for source in recipe.sources if source.corpus in DEV_SPLITS
-    )
-    return HeldOut(document for corpus in scored for document in load(corpus, "dev"))
-
-
-def source_documents(recipe: Recipe, source: Source) -> list[Document]:
-    """The training documents of a source; of a corpus with topics as many as are ever drawn."""
-    return _drawn(
-        load(source.corpus, "train", source.group, source.detokenise, recipe.seed),
-        source.per_class and source.per_class * recipe.optimiser.epochs,
-        recipe.seed,
     )
 
 
@@ -174,14 +144,8 @@ def _hold_to_positions(recipe: Recipe, folder: Path) -> None:
 def source_examples(
     recipe: Recipe, source: Source, head: Head, encoder: TextEncoder, documents: list[Document]
 ) -> list[Example]:
-    """The training examples of some documents of a source, rewritten as it asks."""
+    """The training examples of some documents of a source."""
     words = head.kind in ("nested", "flat")
-    if source.stretches or source.bare:
-        _require_kind("text", head, f"source {source.corpus}: stretches and bare")
-        documents = stretches(documents, source.stretches, source.bare, recipe.seed)
-    if source.variants is not None:
-        _require_kind("word", head, f"source {source.corpus}: variants")
-        documents = [*documents, *_rewritten(documents, source.variants, head, recipe.seed)]
     known = teaching(source, head) if words else EVERYTHING
     pair_max_pieces = recipe.windows.pair_max_pieces
     made = list(
@@ -199,37 +163,6 @@ def source_examples(
         silent,
     )
     return made
-
-
-def _require_kind(kind: Literal["word", "text"], head: Head, what: str) -> None:
-    kinds = ("nested", "flat") if kind == "word" else ("text",)
-    if head.kind not in kinds:
-        raise ConfigError(
-            f"{what}: only for heads of kind {' or '.join(kinds)}, {head.name!r} is {head.kind}; "
-            "leave them out"
-        )
-
-
-def _rewritten(
-    documents: list[Document], settings: Variants, head: Head, seed: int
-) -> list[Document]:
-    """The versions of a source's documents that its settings ask for."""
-    bank = name_bank(documents, settings.names, head.labels)
-    return variants(documents, bank, settings.count, settings.share, settings.careless, seed)
-
-
-def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:
-    """At most `per_topic` documents of each topic, drawn by the seed; more would never be seen."""
-    if per_topic is None:
-        return documents
-    order = random.Random(seed).sample(documents, len(documents))
-    seen: Counter[str | None] = Counter()
-    kept = []
-    for document in order:
-        seen[document.topic] += 1
-        if seen[document.topic] <= per_topic:
-            kept.append(document)
-    return kept
 
 
 def _unknown_tags(recipe: Recipe, heads: dict[str, Head]) -> dict[str, torch.Tensor]:

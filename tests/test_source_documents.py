@@ -1,0 +1,72 @@
+"""The training documents of a source: drawn, apart from development, rewritten as asked."""
+
+from pathlib import Path
+
+import pytest
+
+import configs
+from annotations.authored import authored_documents
+from annotations.errors import ConfigError
+from annotations.jsonl import write_documents
+from annotations.schema import Document
+from training.leakage import HeldOut
+from training.preparation import recipe_heads
+from training.settings import Recipe, load_recipe
+from training.source_documents import development_texts, training_documents
+
+SMOKE = configs.folder() / "train" / "smoke.yaml"
+
+
+def recipe_of(source: str, *overrides: str) -> Recipe:
+    """The smoke recipe with one source for the head `khabar` or `topic`."""
+    return load_recipe(SMOKE, [f"sources=[{source}]", "heads.khabar.experimental=true",
+                               "heads.claim.experimental=true", *overrides])  # fmt: skip
+
+
+def documents_of(recipe: Recipe, held_out: HeldOut | None = None) -> tuple[list[Document], int]:
+    (source,) = recipe.sources
+    head = next(head for head in recipe_heads(recipe) if head.name == source.head)
+    return training_documents(recipe, source, head, held_out or development_texts(recipe))
+
+
+def test_a_copy_of_a_development_text_is_left_out_whatever_file_it_is_in(tmp_path: Path) -> None:
+    copy, other = authored_documents("dev")[0], authored_documents("train")[0]
+    path = tmp_path / "own.jsonl"
+    write_documents(path, [copy, other])
+    recipe = recipe_of(f"{{corpus: {path}, head: khabar}}")
+    held_out = development_texts(recipe_of("{corpus: authored, head: khabar}"))
+    kept, copies = documents_of(recipe, held_out)
+    assert [d.id for d in kept] == [other.id] and copies == 1
+    assert documents_of(recipe, HeldOut([]))[1] == 0
+
+
+def test_development_texts_are_those_of_the_splits_that_are_scored() -> None:
+    dev = authored_documents("dev")
+    assert development_texts(recipe_of("{corpus: authored, head: khabar}")).has_like(dev[3].text)
+    assert not development_texts(recipe_of("{corpus: seed, head: khabar}")).has_like(dev[3].text)
+
+
+def test_variants_stand_beside_the_documents() -> None:
+    plain, _ = documents_of(recipe_of("{corpus: authored, head: khabar}"))
+    more, _ = documents_of(recipe_of("{corpus: authored, head: khabar, variants: {count: 2}}"))
+    assert more[: len(plain)] == plain and len(more) == 3 * len(plain)
+
+
+def test_stretches_stand_in_the_place_of_the_texts() -> None:
+    plain, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic}"))
+    cut, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic, stretches: 0.5}"))
+    shorter = [len(a.text.split()) < len(b.text.split()) for a, b in zip(cut, plain, strict=True)]
+    assert 0.2 < sum(shorter) / len(shorter) < 0.6
+    assert [d.topic for d in cut] == [d.topic for d in plain]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{corpus: authored-topics, head: topic, variants: {count: 1}}", "variants: only for"),
+        ("{corpus: authored, head: khabar, stretches: 0.5}", "stretches and bare: only for"),
+    ],
+)
+def test_what_a_head_cannot_read_is_refused(source: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        documents_of(recipe_of(source))

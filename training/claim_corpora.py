@@ -1,0 +1,103 @@
+"""Claims to train and score on: ANS, what follows from its pairs, and the project's headlines."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from annotations.authored import authored_documents
+from annotations.catalogue import corpus_file
+from annotations.corpora import read_ans_pairs
+from annotations.schema import Claim, Document
+from annotations.text import normalize, shared_words
+from training.splits import Part, held_out_part
+
+
+def claim_documents(part: Part) -> list[Document]:
+    """ANS headline pairs; a claim of the dev file is left out of train with all its rewrites."""
+    dev = list(read_ans_pairs(corpus_file("ans", "ans/stance/dev.csv")))
+    if part == "dev":
+        return dev
+    seen = {_claim(document) for document in dev} | {
+        normalize(document.text).text for document in dev
+    }
+    train = read_ans_pairs(corpus_file("ans", "ans/stance/train.csv"))
+    return [
+        document
+        for document in train
+        if held_out_part(_claim(document)) == part
+        and _claim(document) not in seen
+        and normalize(document.text).text not in seen
+    ]
+
+
+def _claim_text(document: Document) -> str:
+    return (document.claims or ())[0].text
+
+
+def _claim(document: Document) -> str:
+    return normalize(_claim_text(document)).text
+
+
+def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
+    """Pairs that have nothing to say of each other: every sixth ANS claim with the text of another
+    one.
+    """
+    documents = claim_documents(part)
+    texts = random.Random(0).sample([document.text for document in documents], len(documents))
+    return [
+        Document(f"unrelated-{document.id}", text, claims=(Claim(_claim_text(document), "other"),))
+        for document, text in list(zip(documents, texts, strict=True))[::every]
+        if shared_words(_claim_text(document), text) == 0
+    ]
+
+
+def mirrored_claims(part: Part) -> list[Document]:
+    """ANS pairs the other way round: of two headlines that agree or disagree, each says so of the
+    other. To train on only.
+    """
+    if part != "train":
+        return []
+    return [
+        Document(f"mirrored-{d.id}", _claim_text(d), claims=(Claim(d.text, c.label),))
+        for d in claim_documents(part)
+        for c in d.claims or ()
+        if c.label in ("agree", "disagree")
+    ]
+
+
+def composed_claims(part: Part) -> list[Document]:
+    """Of a claim with one ANS text that agrees and one that disagrees: those two disagree. To train
+    on only.
+    """
+    if part != "train":
+        return []
+    by_claim: dict[str, dict[str, Document]] = {}
+    for document in claim_documents(part):
+        (claim,) = document.claims or ()
+        by_claim.setdefault(claim.text, {}).setdefault(claim.label, document)
+    return [
+        Document(
+            f"composed-{found['agree'].id}",
+            found["disagree"].text,
+            claims=(Claim(found["agree"].text, "disagree"),),
+        )
+        for found in by_claim.values()
+        if {"agree", "disagree"} <= found.keys()
+    ]
+
+
+def headline_claims(part: Part) -> list[Document]:
+    """The project's own pairs of headlines; pairs about one claim stay in one part."""
+    if part == "dev":
+        return []
+    return [d for d in authored_documents("headlines") if held_out_part(_claim(d)) == part]
+
+
+CLAIM_CORPORA: dict[str, Callable[[Part], list[Document]]] = {
+    "ans": claim_documents,
+    "ans-unrelated": unrelated_claims,
+    "ans-mirrored": mirrored_claims,
+    "ans-composed": composed_claims,
+    "authored-headlines": headline_claims,
+}

@@ -1,0 +1,82 @@
+"""What a source of a recipe gives to train on: its documents drawn, without copies of development
+texts, rewritten as the recipe asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from typing import Literal
+
+from annotations.errors import ConfigError
+from annotations.schema import Document
+from serving.bundle import Head
+from training.augmentation import stretches, variants
+from training.corpora import load
+from training.evaluation.development import DEV_SPLITS
+from training.leakage import HeldOut, without_copies
+from training.name_bank import name_bank
+from training.settings import Recipe, Source
+
+log = logging.getLogger(__name__)
+
+
+def development_texts(recipe: Recipe) -> HeldOut:
+    """The texts of all development splits on which a recipe is scored."""
+    scored = dict.fromkeys(
+        source.corpus.partition("-")[0] for source in recipe.sources if source.corpus in DEV_SPLITS
+    )
+    return HeldOut(document for corpus in scored for document in load(corpus, "dev"))
+
+
+def training_documents(
+    recipe: Recipe, source: Source, head: Head, held_out: HeldOut
+) -> tuple[list[Document], int]:
+    """The documents of a source to train a head on, and how many were left out as near-duplicates
+    of development texts.
+    """
+    found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
+    most = source.per_class and source.per_class * recipe.optimiser.epochs
+    documents, copies = without_copies(_drawn(found, most, recipe.seed), held_out)
+    if copies:
+        log.info(
+            "%s: %d of %d documents are near-duplicates of development texts and are left out",
+            source.corpus,
+            len(copies),
+            len(documents) + len(copies),
+        )
+    if source.stretches or source.bare:
+        _require_kind("text", head, f"source {source.corpus}: stretches and bare")
+        documents = stretches(documents, source.stretches, source.bare, recipe.seed)
+    if source.variants is not None:
+        _require_kind("word", head, f"source {source.corpus}: variants")
+        asked = source.variants
+        bank = name_bank(documents, asked.names, head.labels)
+        documents += variants(
+            documents, bank, asked.count, asked.share, asked.careless, recipe.seed
+        )
+    return documents, len(copies)
+
+
+def _require_kind(kind: Literal["word", "text"], head: Head, what: str) -> None:
+    kinds = ("nested", "flat") if kind == "word" else ("text",)
+    if head.kind not in kinds:
+        raise ConfigError(
+            f"{what}: only for heads of kind {' or '.join(kinds)}, {head.name!r} is {head.kind}; "
+            "leave them out"
+        )
+
+
+def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:
+    """At most `per_topic` documents of each topic, drawn by the seed; more would never be seen."""
+    if per_topic is None:
+        return documents
+    order = random.Random(seed).sample(documents, len(documents))
+    seen: Counter[str | None] = Counter()
+    kept = []
+    for document in order:
+        seen[document.topic] += 1
+        if seen[document.topic] <= per_topic:
+            kept.append(document)
+    return kept
