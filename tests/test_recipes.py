@@ -33,7 +33,8 @@ def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
     assert recipe.windows.pair_max_pieces > recipe.windows.size + 2  # room for a target or claim
     kinds = {"ans": "pair", "khaleej": "text", "ant": "text"}
     kinds |= {"anercorp": "flat", "wikifane": "flat"}
-    views = {"claims": "pair", "unrelated": "pair", "stances": "pair", "topics": "text"}
+    views = {"claims": "pair", "stances": "pair", "topics": "text"}
+    views |= dict.fromkeys(("unrelated", "mirrored", "composed", "headlines"), "pair")
     for source in recipe.sources:
         corpus, _, view = source.corpus.partition("-")
         kind = views[view] if view else kinds.get(corpus, "nested")

@@ -18,13 +18,13 @@ from annotations.schema import Document, Span
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
 from serving.bundle import sha256
+from training.claim_corpora import unrelated_claims
 from training.corpora import (
     conll_documents,
     data_entry,
     join_documents,
     load,
     sentences_of,
-    unrelated_claims,
 )
 
 # words as CoNLL files have them, marks apart; diacritics, tatweel, digits, an emoji, a clitic
