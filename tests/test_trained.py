@@ -32,9 +32,12 @@ def test_the_encoder_and_the_heads_of_a_run_come_along(smoke_run: Path, tmp_path
         torch.testing.assert_close(weight, trained[name], rtol=0, atol=0)
 
 
-def test_a_run_that_goes_on_names_the_data_of_both(smoke_run: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_names_the_data_of_both_and_the_first_encoder(
+    smoke_run: Path, tmp_path: Path
+) -> None:
     bundle = Bundle.load(run_recipe(going_on(smoke_run), tmp_path / "second"))
     before = Bundle.load(smoke_run / "bundle")
+    assert bundle.manifest.encoder == before.manifest.encoder == "tiny"
     assert {entry["name"] for entry in bundle.manifest.data} >= {
         entry["name"] for entry in before.manifest.data
     }

@@ -38,7 +38,7 @@ from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
 from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
-from training.settings import Recipe
+from training.settings import Encoder, Recipe
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -169,6 +169,13 @@ def _data_before(run: Run) -> list[dict[str, Any]]:
     return list(Bundle.load(run.bundle).manifest.data)
 
 
+def _encoder_name(encoder: Encoder) -> str:
+    """Where an encoder was first taken from, through the runs that trained it."""
+    if (Path(encoder.source) / RECIPE).is_file():
+        return _encoder_name(Run.open(Path(encoder.source)).recipe.encoder)
+    return encoder.source + (" (trimmed)" if encoder.trim else "")
+
+
 def _manifest(
     recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], folder: Path
 ) -> Manifest:
@@ -181,7 +188,7 @@ def _manifest(
         format=FORMAT,
         name=recipe.name,
         version=recipe.version,
-        encoder=recipe.encoder.source + (" (trimmed)" if recipe.encoder.trim else ""),
+        encoder=_encoder_name(recipe.encoder),
         heads=heads,
         window={"size": recipe.windows.size, "overlap_tokens": recipe.windows.overlap_tokens},
         pair_max_pieces=recipe.windows.pair_max_pieces,
