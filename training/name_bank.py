@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from annotations.catalogue import corpus_named
@@ -20,7 +20,7 @@ _FINE = {"PER": "PERS", "ORG": "ORG"}  # a LOC of WikiFANE may be a GPE, a LOC o
 
 
 def name_bank(
-    documents: Sequence[Document], lists: Iterable[NameList], labels: Sequence[str]
+    documents: Sequence[Document], lists: Collection[NameList], labels: Sequence[str]
 ) -> Names:
     """Names by the labels of a head: the documents' own and those of `lists`, each once.
 
@@ -32,7 +32,7 @@ def name_bank(
         for label, surfaces in harvest(documents).items()
         if label not in plain
     }
-    for _ in lists:
+    if "wikifane" in lists:
         for label, surfaces in _wikifane().items():
             if label in labels:
                 bank.setdefault(label, {}).update(dict.fromkeys(surfaces))
