@@ -123,6 +123,8 @@ def fit(
     )
     with full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    processes.wait_for_everyone()
+    processes.destroy_process_group()  # its threads must not outlive the interpreter
     stop.raise_if_stopped(run)
     minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
     log.info("minutes per head: %s", minutes)
