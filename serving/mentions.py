@@ -10,17 +10,19 @@ from annotations.clitics import NameLexicon, lexicon_key, plain_form
 from annotations.labels import LabelSchema
 from annotations.schema import Range
 from annotations.text import normalize
-from serving.prediction import Entity
+from serving.prediction import MAX_AUTO_TARGETS, Entity, EntityGroup
 
 # Heads that make another thing of a name: the governorate of Homs is not the city of Homs.
 _DISTINCT_HEADS = frozenset(
     {"محافظه", "ولايه", "اقليم", "اماره", "منطقه", "قضاء", "مديريه", "جامعه", "مطار"}
 )
+# Fine types, and the coarse ones that are no fine ones: of the coarse view and of foreign heads.
 _NAMES = frozenset(
     {"PERS", "ORG", "GPE", "LOC", "FAC", "NORP", "EVENT", "PRODUCT", "LAW", "WEBSITE", "LANGUAGE"}
+    | {"PER", "MISC"}
 )
-_ACTORS = ("PERS", "ORG", "NORP")
-MAX_AUTO_TARGETS = 5
+_PEOPLE = ("PERS", "PER")
+_ACTORS = (*_PEOPLE, "ORG", "NORP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _owners(mentions: Sequence[Mention], keys: Sequence[tuple[str, ...]]) -> lis
 
 def _short_forms(label: str, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Shorter names by which a text may call the same thing again."""
-    if label == "PERS":
+    if label in _PEOPLE:
         for start in range(len(key)):
             for end in range(start + 1, min(len(key), start + 6) + 1):
                 if end - start < len(key):
@@ -126,19 +128,49 @@ def _short_forms(label: str, key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield key[1:]
 
 
-def salient_targets(entities: Sequence[Entity], text_length: int) -> list[str]:
-    """The names of the actors a text turns on, at most five: by mentions, those met early first
-    among equals.
+def entity_groups(entities: Sequence[Entity], text_length: int) -> tuple[EntityGroup, ...]:
+    """The things an article names, the most salient first; `text_length` is in code points.
+
+    Every mention of a name weighs its confidence, up to twice as much the earlier it stands. The
+    salience of a group is its share of the weight of all the names given, so that it speaks of
+    these mentions alone: of fewer mentions the shares are larger, and sum to 1 again.
     """
-    groups: dict[str, list[Entity]] = defaultdict(list)
-    for entity in entities:
-        if entity.label in _ACTORS:
-            groups[entity.mention_of].append(entity)
-
-    def salience(mentions: list[Entity]) -> float:
-        return sum(mention.confidence for mention in mentions) - mentions[0].start / max(
-            text_length, 1
+    grouped = _by_owner([entity for entity in entities if entity.label in _NAMES])
+    weights = {owner: _weight(mentions, text_length) for owner, mentions in grouped.items()}
+    whole = sum(weights.values())
+    groups = [
+        EntityGroup(
+            id=owner,
+            name=_longest_name(mentions),
+            label=mentions[0].label,
+            coarse=mentions[0].coarse,
+            mentions=tuple(mention.id for mention in mentions),
+            confidence=max(mention.confidence for mention in mentions),
+            salience=round(weights[owner] / whole if whole else 1 / len(grouped), 6),
         )
+        for owner, mentions in grouped.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: -weights[group.id]))
 
-    ranked = sorted(groups.values(), key=salience, reverse=True)[:MAX_AUTO_TARGETS]
-    return [max((m.normalized for m in group), key=len) for group in ranked]
+
+def salient_targets(entities: Sequence[Entity], text_length: int) -> list[str]:
+    """The names of the actors a text turns on, at most five, the most salient first."""
+    groups = entity_groups(entities, text_length)
+    return [group.name for group in groups if group.label in _ACTORS][:MAX_AUTO_TARGETS]
+
+
+def _by_owner(entities: Sequence[Entity]) -> dict[str, list[Entity]]:
+    grouped: dict[str, list[Entity]] = defaultdict(list)
+    for entity in entities:
+        grouped[entity.mention_of].append(entity)
+    return grouped
+
+
+def _weight(mentions: Sequence[Entity], text_length: int) -> float:
+    """What mentions weigh together, each its confidence times 2 (at the start) to 1 (the end)."""
+    length = max(text_length, 1)
+    return sum(mention.confidence * (2 - mention.start / length) for mention in mentions)
+
+
+def _longest_name(mentions: Sequence[Entity]) -> str:
+    return max((mention.normalized for mention in mentions), key=len)

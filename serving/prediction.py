@@ -15,6 +15,7 @@ from annotations.text import reject_surrogates
 MAX_CODE_POINTS = 200_000  # an article that the service takes; the Tagger itself has no limit
 MAX_ARTICLES = 64  # a request
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a request
+MAX_AUTO_TARGETS = 5  # an article
 
 Targets = tuple[str, ...] | Literal["auto"]
 
@@ -63,6 +64,25 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class EntityGroup:
+    """A thing that an article names, with all mentions that name it.
+
+    `id` is the id of the mention that the others' `mention_of` names, `mentions` their ids in the
+    order of the article. `name` is the longest normalized form, `confidence` that of the surest
+    mention. `salience` is the share of the article's naming that falls to it, 0 to 1; the shares of
+    an article sum to 1.
+    """
+
+    id: str
+    name: str
+    label: str
+    coarse: str | None
+    mentions: tuple[str, ...]
+    confidence: float
+    salience: float
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """A label with the calibrated probability that it is right."""
 
@@ -83,7 +103,7 @@ class Attitude:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """All that was read in one article; `error` says why an article was not read, and then the rest
-    is empty.
+    is empty. The groups are of names only, the most salient first.
     """
 
     id: str | None
@@ -91,6 +111,7 @@ class Prediction:
     topics: tuple[Labelled, ...] = ()
     stances: tuple[Attitude, ...] = ()
     claims: tuple[Attitude, ...] = ()
+    groups: tuple[EntityGroup, ...] = ()
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,6 +119,7 @@ class Prediction:
         return {
             "id": self.id,
             "entities": [entity_dict(entity) for entity in self.entities],
+            "groups": [_group_dict(group) for group in self.groups],
             "topics": [
                 {"label": topic.label, "confidence": topic.confidence} for topic in self.topics
             ],
@@ -131,6 +153,11 @@ def document_of(article: Article, prediction: Prediction) -> Document:
 def entity_dict(entity: Entity) -> dict[str, Any]:
     """The JSON object of an entity."""
     return {name: getattr(entity, name) for name in Entity.__dataclass_fields__}
+
+
+def _group_dict(group: EntityGroup) -> dict[str, Any]:
+    fields = {name: getattr(group, name) for name in EntityGroup.__dataclass_fields__}
+    return {**fields, "mentions": list(group.mentions)}
 
 
 def _attitude_dict(kind: str, attitude: Attitude) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def name(path: Path) -> str:
     ("source", "everywhere", "loaded"),
     [
         ("import torch.nn as nn", {"torch"}, {"torch"}),
-        ("from serving.http import encode", {"serving"}, {"serving"}),
+        ("from serving.api.response import encode", {"serving"}, {"serving"}),
         ("def f():\n    import ray", {"ray"}, set()),
         ("class A:\n    async def f(self):\n        from ray import data", {"ray"}, set()),
         ("class A:\n    import ray", {"ray"}, {"ray"}),

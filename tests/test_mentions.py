@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from annotations.clitics import NameLexicon
 from annotations.labels import label_schema
 from annotations.text import words
-from serving.mentions import Mention, clitic_cutter, link_mentions, salient_targets
-from serving.prediction import Entity
+from serving.mentions import (
+    Mention,
+    clitic_cutter,
+    entity_groups,
+    link_mentions,
+    salient_targets,
+)
+from serving.prediction import Entity, EntityGroup
 
 LEXICON = NameLexicon(
     {"لبنان": 374, "البوكمال": 9, "بغداد": 120, "باريس": 60, "وليد": 20, "سوريا": 90}
@@ -102,6 +108,11 @@ def owners(text: str, found: Found) -> list[str]:
                 ("جبهة تحرير شعب مصر", "ORG"),
             ],
             ["e4", "e4", "e4", "e4"],
+        ),
+        (  # the coarse labels of foreign checkpoints name things too
+            "قال حيدر العبادي إن العبادي زار حمص وحمص في 2017 و2017",
+            [("حيدر العبادي", "PER"), ("العبادي", "PER"), ("حمص", "MISC"), ("حمص", "MISC")],
+            ["e1", "e1", "e3", "e3"],
         ),
         ("", [], []),
     ],
@@ -229,3 +240,62 @@ def test_among_equals_the_first_met_comes_first_and_five_are_enough() -> None:
 def test_a_text_without_actors_has_no_targets() -> None:
     assert salient_targets([], 0) == []
     assert salient_targets([entity(1, "حمص", "GPE", 0, 1, 0.9)], 10) == []
+
+
+def test_an_actor_of_a_coarse_head_is_a_target_too() -> None:
+    assert salient_targets([entity(1, "العبادي", "PER", 0, 1, 0.9)], 10) == ["العبادي"]
+
+
+def test_a_group_is_a_name_with_its_mentions_and_its_share_of_the_naming() -> None:
+    entities = [
+        entity(1, "العبادي", "PERS", 0, 2, 0.5),  # at the start: weighs twice its confidence
+        entity(2, "حيدر العبادي", "PERS", 50, 2, 0.8),  # in the middle: one and a half
+        entity(3, "2017", "DATE", 60, 3, 1.0),  # names nothing
+        entity(4, "حمص", "GPE", 80, 4, 1.0),  # 1.2
+    ]
+    assert entity_groups(entities, 100) == (
+        EntityGroup("e2", "حيدر العبادي", "PERS", None, ("e1", "e2"), 0.8, round(2.2 / 3.4, 6)),
+        EntityGroup("e4", "حمص", "GPE", None, ("e4",), 1.0, round(1.2 / 3.4, 6)),
+    )
+
+
+@pytest.mark.parametrize(("early", "late", "first"), [(0.6, 0.9, "e2"), (0.6, 0.7, "e1")])
+def test_an_early_mention_weighs_more_but_not_more_than_twice(
+    early: float, late: float, first: str
+) -> None:
+    entities = [entity(1, "حمص", "GPE", 0, 1, early), entity(2, "حلب", "GPE", 60, 2, late)]
+    assert entity_groups(entities, 100)[0].id == first
+
+
+def test_names_that_are_sure_to_be_none_share_alike() -> None:
+    entities = [entity(i, "حمص", "GPE", i, i, 0.0) for i in range(1, 5)]
+    groups = entity_groups(entities, 10)
+    assert [(group.id, group.salience) for group in groups] == [
+        (f"e{i}", 0.25) for i in range(1, 5)
+    ]
+
+
+def test_a_text_without_names_has_no_groups() -> None:
+    assert entity_groups([], 0) == ()
+    assert entity_groups([entity(1, "2017", "DATE", 0, 1, 0.9)], 10) == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    found=st.lists(
+        st.tuples(
+            st.sampled_from(["PERS", "ORG", "GPE", "DATE"]), st.integers(0, 9), st.floats(0, 1)
+        ),
+        max_size=12,
+    )
+)
+def test_the_targets_are_the_first_groups_of_actors(found: list[tuple[str, int, float]]) -> None:
+    owners: dict[tuple[str, int], int] = {}
+    entities = [
+        entity(i, f"اسم{name}", label, i, owners.setdefault((label, name), i), confidence)
+        for i, (label, name, confidence) in enumerate(found, 1)
+    ]
+    groups = entity_groups(entities, 20)
+    actors = [group.name for group in groups if group.label in ("PERS", "ORG")]
+    assert salient_targets(entities, 20) == actors[:5]
+    assert [g.salience for g in groups] == sorted((g.salience for g in groups), reverse=True)

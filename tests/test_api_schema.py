@@ -1,26 +1,25 @@
-"""The edge of the service as plain functions: what is taken, what is refused and in which words."""
+"""The body of a request: what is taken, what is refused and in which words."""
 
 from __future__ import annotations
 
 import json
+import re
 
+import jsonschema_rs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from serving.http import (
+from annotations.labels import label_schema
+from serving.api.errors import RequestError
+from serving.api.schema import (
     MESSAGES,
-    STATUS,
-    RequestError,
+    NOT_BLANK,
     TagRequest,
-    answer_bytes,
-    check_media_type,
-    encode,
-    error_response,
     field_path,
-    openapi,
     parse_request,
-    request_id_of,
+    view_labels,
 )
-from serving.prediction import Entity, Prediction
 
 TEXT = "زار محمد بغداد"  # must never come back in a refusal
 
@@ -124,6 +123,17 @@ def test_what_is_no_json_is_a_400(body: bytes) -> None:
         (article() | {"options": {"min_confidence": 1.5}}, "options.min_confidence"),
         (article() | {"options": {"min_confidence": -0.1}}, "options.min_confidence"),
         (article() | {"options": {"min_confidence": 10**4000}}, "options.min_confidence"),
+        (article() | {"options": {"sentences": "no"}}, "options.sentences"),
+        (article() | {"options": {"view": "nested"}}, "options.view"),
+        (article() | {"options": {"view": None}}, "options.view"),
+        (article() | {"options": {"view": 5}}, "options.view"),
+        (article() | {"options": {"labels": "PERS"}}, "options.labels"),
+        (article() | {"options": {"labels": {"PERS": 1}}}, "options.labels"),
+        (article() | {"options": {"labels": ["PERS", 5]}}, "options.labels[1]"),
+        (article() | {"options": {"labels": ["PERS", "pers"]}}, "options.labels[1]"),
+        (article() | {"options": {"labels": [TEXT]}}, "options.labels[0]"),
+        (article() | {"options": {"labels": ["PERS"] * 65}}, "options.labels"),
+        (article() | {"options": {"labels": ["X"], "view": "x"}}, "options.view"),
         (article() | {"options": {"top": 3}}, "options.top"),
         (article() | {"model": "x"}, "model"),
     ],
@@ -142,9 +152,54 @@ def test_a_million_wrong_items_cost_no_more_than_one() -> None:
     assert refusal(b'{"articles":[' + b"0," * 1_000_000 + b"0]}").field == "articles[0]"
 
 
+@pytest.mark.parametrize(
+    ("view", "label"), [("both", "PERSON"), ("fine", "PER"), ("coarse", "PERS"), ("coarse", "DATE")]
+)
+def test_an_unknown_label_is_answered_with_those_of_the_view(view: str, label: str) -> None:
+    error = refusal(article() | {"options": {"view": view, "labels": [label]}})
+    words, listed = error.message.split("; use ")
+    assert words == f"options.labels[0] is no label of view {view}"
+    fine, coarse = set(label_schema().entities), set(label_schema().coarse)
+    known = {"both": fine | coarse, "fine": fine, "coarse": coarse}[view]
+    assert set(listed.split(", ")) == known
+
+
+@pytest.mark.parametrize("view", ["both", "fine", "coarse"])
+def test_every_label_of_a_view_is_taken(view: str) -> None:
+    labels = list(view_labels(view))  # type: ignore[arg-type]
+    body = article() | {"options": {"labels": labels, "view": view}}  # labels may come first
+    assert parse_request(json.dumps(body).encode()).options.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("view", "all", "must be 'both', 'fine' or 'coarse'"),
+        ("utf16", "yes", "must be true or false"),
+        ("min_confidence", 2, "must be at most 1"),
+        ("labels", {}, "must be a list"),
+    ],
+)
+def test_a_refusal_says_what_would_do(field: str, value: object, words: str) -> None:
+    error = refusal(article() | {"options": {field: value}})
+    assert error.message == f"options.{field} {words}"
+
+
+def test_wrong_targets_are_told_all_that_would_do() -> None:
+    words = 'articles[0].targets must be "auto", a list of strings or null'
+    assert refusal(article(targets="all")).message == words
+
+
 def test_every_message_can_be_filled_in() -> None:
     known = {"limit": 1, "ge": 0, "le": 1, "min_length": 1, "max_length": 1}
+    known |= {"expected": "'a'", "view": "fine", "known": "PERS"}  # type: ignore[dict-item]
     assert all(words.format_map(known) for words in MESSAGES.values())
+
+
+def test_the_pattern_of_a_phrase_takes_for_blank_what_python_does() -> None:
+    everything = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
+    blanks = "".join(character for character in everything if character.isspace())
+    assert re.sub(NOT_BLANK, "", everything) == blanks
 
 
 @pytest.mark.parametrize(
@@ -160,85 +215,45 @@ def test_paths_read_as_in_javascript(loc: tuple[str | int, ...], path: str | Non
     assert field_path(loc) == path
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["application/json", "Application/JSON ; charset=UTF-8", 'application/json; charset="utf-8"'],
-)
-def test_json_in_utf8_is_taken(header: str) -> None:
-    check_media_type(header)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [None, "", "text/plain", "application/jsonx", "application/json; charset=windows-1256"],
-)
-def test_another_media_type_is_a_415(header: str | None) -> None:
-    with pytest.raises(RequestError, match="Content-Type: application/json") as caught:
-        check_media_type(header)
-    assert STATUS[caught.value.code] == 415
-
-
-@pytest.mark.parametrize("header", ["a-1_b.C", "x" * 64])
-def test_a_plain_request_id_is_kept(header: str) -> None:
-    assert request_id_of(header) == header
-
-
-@pytest.mark.parametrize("header", ["x" * 65, "a b", "a\n", "رقم", "", None])
-def test_another_request_id_is_replaced(header: str | None) -> None:
-    assert request_id_of(header) != header
-    assert len(request_id_of(header)) == 32
-
-
-@pytest.mark.parametrize("code", STATUS)
-def test_every_code_has_the_one_envelope(code: str) -> None:
-    response = error_response(RequestError(code, "words", "articles[0]"), "r1")
-    detail = {"code": code, "message": "words", "field": "articles[0]", "request_id": "r1"}
-    assert response.status_code == STATUS[code]
-    assert json.loads(bytes(response.body)) == {"error": detail}
-    assert ("retry-after" in response.headers) is (code == "overloaded")
-
-
-def entity(name: str, start: int, end: int, confidence: float, mention_of: str) -> Entity:
-    return Entity(name, start, end, "x", "PERS", "PER", confidence, "x", mention_of)
-
-
-def answered(options: dict[str, object], text: str, *entities: Entity) -> list[dict[str, object]]:
-    request = TagRequest.model_validate({"articles": [{"text": text}], "options": options})
-    body = answer_bytes(request, [Prediction("a", entities)], {"name": "n", "version": "v"})
-    return list(json.loads(body)["results"][0]["entities"])
-
-
-def test_utf16_offsets_are_those_of_a_javascript_string() -> None:
-    text = "😀 محمد 👨‍👩‍👧 بغداد"
-    places = [(text.index(word), text.index(word) + len(word)) for word in ("محمد", "بغداد", "😀")]
-    found = answered({"utf16": True}, text, *(entity("e", *place, 0.9, "e") for place in places))
-    units = text.encode("utf-16-le")
-    for one, (start, end) in zip(found, places, strict=True):
-        first, last = one["utf16"]  # type: ignore[misc]
-        assert units[2 * first : 2 * last].decode("utf-16-le") == text[start:end]  # type: ignore[has-type]
-    assert all("utf16" not in one for one in answered({}, text, entity("e", 0, 1, 0.9, "e")))
-
-
-def test_a_dropped_first_mention_hands_over_to_the_first_that_is_kept() -> None:
-    places = [("e1", 0.2, "e1"), ("e2", 0.9, "e1"), ("e3", 0.8, "e1"), ("e4", 0.5, "e4")]
-    mentions = [entity(name, i, i + 1, sure, of) for i, (name, sure, of) in enumerate(places)]
-    found = answered({"min_confidence": 0.5}, "abcd", *mentions)
-    assert [(one["id"], one["mention_of"]) for one in found] == [
-        ("e2", "e2"),
-        ("e3", "e2"),
-        ("e4", "e4"),
+PUBLISHED = jsonschema_rs.validator_for(TagRequest.model_json_schema())
+LIKELY = st.sampled_from(
+    [
+        "auto",
+        "both",
+        "fine",
+        "coarse",
+        "PERS",
+        "PER",
+        "",
+        " ",
+        "\u2003",
+        "x" * 501,
+        "خبر",
+        0,
+        1,
+        0.5,
     ]
+) | st.sampled_from([None, True, False, -1, 1.5, [], {}])
+MANY = LIKELY | st.lists(LIKELY, max_size=3) | st.lists(LIKELY, min_size=17, max_size=17)
+LIKELY_OPTIONS = st.fixed_dictionaries(
+    {}, optional={key: MANY for key in ["view", "labels", "min_confidence", "utf16", "sentences"]}
+)
+LIKELY_ARTICLE = st.fixed_dictionaries(
+    {"text": LIKELY}, optional={key: MANY for key in ["id", "title", "targets", "claims", "lang"]}
+)
 
 
-def test_arabic_is_sent_as_it_is_and_what_utf8_cannot_hold_is_escaped() -> None:
-    assert encode({"text": "خبر"}) == '{"text": "خبر"}'.encode()
-    assert json.loads(encode({"id": "خبر\ud800"})) == {"id": "خبر\ud800"}
-
-
-def test_the_description_holds_the_schema_of_a_request() -> None:
-    described = openapi()
-    schemas = described["components"]["schemas"]
-    assert schemas["ArticleIn"]["required"] == ["text"]
-    assert schemas["ArticleIn"]["properties"]["text"]["type"] == "string"
-    assert schemas["TagRequest"]["properties"]["articles"]["maxItems"] == 64
-    assert "413" in described["paths"]["/v1/tag"]["post"]["responses"]
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    article=LIKELY_ARTICLE | st.just({"text": "خبر"}), options=LIKELY_OPTIONS | st.just({}) | MANY
+)
+def test_the_schema_that_is_published_is_the_one_that_is_applied(
+    article: dict[str, object], options: object
+) -> None:
+    body = {"articles": [article], "options": options}
+    try:
+        parse_request(json.dumps(body).encode())
+        taken = True
+    except RequestError:
+        taken = False
+    assert PUBLISHED.is_valid(body) is taken
