@@ -87,6 +87,7 @@ class Manifest(_Settings):
     heads: tuple[Head, ...]
     window: WindowRule
     pair_max_pieces: int
+    batch_invariant: bool = False  # no answer depends on what else is in its batch
     special: SpecialPieces
     normalization: Normalization
     files: dict[str, str]  # name -> sha256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 
 from annotations.cli import plain_errors
 from annotations.jsonl import document_to_dict
+from serving.settings import SETTINGS_VARIABLE
 
 if TYPE_CHECKING:
     from serving.prediction import Article, Prediction
@@ -116,9 +118,37 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     bundle: BundleOption = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="A YAML file that replaces keys of configs/serving.yaml.")
+    ] = None,
 ) -> None:
     """Start the service: the page at /, predictions at POST /v1/tag."""
     with plain_errors():
+        if settings is not None:
+            os.environ[SETTINGS_VARIABLE] = str(settings.resolve())
         from serving.service import serve as start
 
         start(host, port, bundle)
+
+
+@serving_app.command()
+def build(
+    bundle: BundleOption = None,
+    name: Annotated[str, typer.Option(help="Name of the Bento.")] = "khabar",
+    version: Annotated[
+        str | None, typer.Option(help="Version of the Bento; by default a new one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also export it to this file, .bento or .tar.")
+    ] = None,
+) -> None:
+    """Make a Bento for `bentoml serve` and `bentoml containerize`: prints its tag."""
+    with plain_errors():
+        from serving.bundle import DEFAULT_FOLDER
+        from serving.packaging import build as make
+
+        built = make(bundle or DEFAULT_FOLDER, name, version, out)
+    typer.echo(built.tag)
+    typer.echo(f"bundle {built.bundle}", err=True)
+    if built.file is not None:
+        typer.echo(f"exported to {built.file}", err=True)

@@ -108,6 +108,10 @@ class TextEncoder:
             ids[np.isin(ids, self._reserved)] = self._unknown
         return ids
 
+    def unknown(self, pieces: Ints) -> int:
+        """How many of some pieces stand for what the vocabulary does not hold."""
+        return 0 if self._unknown is None else int(np.count_nonzero(pieces == self._unknown))
+
     def frame(self, pieces: Ints) -> tuple[Ints, Ints]:
         """The input `<s> pieces </s>` and its segments: 1 for the pieces, 0 for the frame."""
         ids = np.concatenate(([self.special.begin], pieces, [self.special.end]))

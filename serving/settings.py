@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -15,6 +15,7 @@ from annotations.errors import ConfigError
 
 FILE = "serving.yaml"
 BUNDLE_VARIABLE = "KHABAR_BUNDLE"
+SETTINGS_VARIABLE = "KHABAR_SETTINGS"
 
 
 class ServeSettings(BaseModel):
@@ -24,33 +25,58 @@ class ServeSettings(BaseModel):
 
     host: str
     port: int = Field(ge=1, le=65535)
-    threads: PositiveInt  # requests read at the same time
-    max_waiting: PositiveInt  # requests waiting for a thread
+    workers: PositiveInt  # processes
+    threads: PositiveInt  # of a worker that read batches
+    device: Literal["cpu", "cuda"]
+    batch_pieces: PositiveInt  # read at once
+    max_waiting_pieces: PositiveInt
+    max_open_requests: PositiveInt
     max_code_points: PositiveInt  # an article
     max_body_bytes: PositiveInt  # a request
-    timeout_s: PositiveInt  # a request
+    body_timeout_s: PositiveInt
+    timeout_s: PositiveInt  # a request, once its body is there
+    drain_timeout_s: PositiveInt
+    cors_origins: list[str]
+    logs: Literal["auto", "json", "plain"]
 
 
-def read_settings(text: str, name: str = f"configs/{FILE}") -> ServeSettings:
-    """The settings of a YAML text; `name` is the file that an error speaks of."""
+def read_settings(text: str, name: str, shipped: dict[str, Any] | None = None) -> ServeSettings:
+    """The settings of a YAML text over those that ship; `name` is the file that an error speaks
+    of.
+    """
     try:
         raw: Any = yaml.safe_load(text)
-        return ServeSettings.model_validate(raw)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {error}") from None
+    if shipped is not None and isinstance(raw, dict):
+        raw = {**shipped, **raw}
+    try:
+        return ServeSettings.model_validate(raw)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in found["loc"]) or "the file"
-        known = ", ".join(ServeSettings.model_fields)
-        if found["type"] == "extra_forbidden":
-            raise ConfigError(f"{name}: unknown key {key!r}; use {known}") from None
-        raise ConfigError(f"{name}: {key}: {found['msg']}; the keys are {known}") from None
+    key = ".".join(str(part) for part in found["loc"]) or "the file"
+    known = ", ".join(ServeSettings.model_fields)
+    if found["type"] == "extra_forbidden":
+        raise ConfigError(f"{name}: unknown key {key!r}; use {known}")
+    raise ConfigError(f"{name}: {key}: {found['msg']}; the keys are {known}")
 
 
 @cache
 def serve_settings() -> ServeSettings:
-    """The settings of the installed `configs/serving.yaml`."""
-    return read_settings(configs.read_text(FILE))
+    """The settings of the installed `configs/serving.yaml` and of the file that KHABAR_SETTINGS
+    names.
+    """
+    shipped = read_settings(configs.read_text(FILE), f"configs/{FILE}")
+    own = os.environ.get(SETTINGS_VARIABLE, "").strip()
+    if not own:
+        return shipped
+    try:
+        text = Path(own).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{own}: cannot be read ({error}); {SETTINGS_VARIABLE} names a YAML file"
+        ) from None
+    return read_settings(text, own, shipped.model_dump())
 
 
 def bundle_folder() -> Path | None:

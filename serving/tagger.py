@@ -5,7 +5,7 @@ this.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,29 +16,42 @@ from annotations.schema import Document, Span
 from serving.attitudes import TargetError, attitudes
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.decoding import TaggedSpan, decode_flat, decode_nested, log_softmax
-from serving.mentions import Mention, clitic_cutter, link_mentions, salient_targets
+from serving.mentions import (
+    Mention,
+    clitic_cutter,
+    entity_groups,
+    link_mentions,
+    salient_targets,
+)
 from serving.prediction import Article, Attitude, Labelled, Prediction, article_problem
 from serving.reader import Reader, Reading
-from serving.runtime import Backend
+from serving.runtime import Backend, Device
 
 ANSWER_HEAD = "khabar"
+GROUP_CODE_POINTS = 32_768  # about 9,000 pieces, a few batches of the model
 
 
 class Tagger:
     """A bundle that reads articles."""
 
-    def __init__(self, bundle: Bundle, backend: Backend | None = None, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend | None = None,
+        threads: int = 0,
+        device: Device = "cpu",
+    ) -> None:
         self.bundle = bundle
-        self.reader = Reader(bundle, backend, threads)
+        self.reader = Reader(bundle, backend, threads, device)
         heads = {head.name: head for head in bundle.manifest.heads}
         word_heads = [head for head in heads.values() if head.kind in ("nested", "flat")]
         self.answer_head = heads.get(ANSWER_HEAD) or (word_heads[0] if word_heads else None)
         self.heads = heads
 
     @classmethod
-    def from_bundle(cls, folder: Path, threads: int = 0) -> Tagger:
+    def from_bundle(cls, folder: Path, threads: int = 0, device: Device = "cpu") -> Tagger:
         """The tagger of a bundle's folder; `threads` 0 takes all cores."""
-        return cls(Bundle.load(Path(folder)), threads=threads)
+        return cls(Bundle.load(Path(folder)), threads=threads, device=device)
 
     @classmethod
     @cache
@@ -50,7 +63,14 @@ class Tagger:
         self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
     ) -> list[Prediction]:
         """A prediction an article, in order; what cannot be read gets an `error` of its own."""
-        return [self._tag_one(Article.of(article), max_code_points) for article in articles]
+        asked = [Article.of(article) for article in articles]
+        problems = [article_problem(article, max_code_points) for article in asked]
+        sound = [article for article, found in zip(asked, problems, strict=True) if found is None]
+        read = (prediction for group in _groups(sound) for prediction in self._tag_group(group))
+        return [
+            next(read) if problem is None else Prediction(article.id, error=problem)
+            for article, problem in zip(asked, problems, strict=True)
+        ]
 
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
         """The entities of each text by one head, with their confidences.
@@ -66,11 +86,18 @@ class Tagger:
             found.append(tuple((Span(m.start, m.end, m.label), m.confidence) for m in mentions))
         return found
 
-    def _tag_one(self, article: Article, max_code_points: int | None) -> Prediction:
-        problem = article_problem(article, max_code_points)
-        if problem is not None:
-            return Prediction(article.id, error=problem)
-        reading = self.reader.read(article.text)
+    def _tag_group(self, articles: Sequence[Article]) -> list[Prediction]:
+        """Articles whose windows, and those of their titles, are read together."""
+        titled = [article for article in articles if article.title]
+        texts = [article.text for article in articles] + [article.title or "" for article in titled]
+        readings = self.reader.read_many(texts)
+        titles = iter(readings[len(articles) :])
+        return [
+            self._answer(article, reading, next(titles) if article.title else None)
+            for article, reading in zip(articles, readings, strict=False)
+        ]
+
+    def _answer(self, article: Article, reading: Reading, title: Reading | None) -> Prediction:
         if not len(reading.word_index):
             return Prediction(article.id, error="text holds no word, only marks; send an article")
         try:
@@ -83,9 +110,10 @@ class Tagger:
             return Prediction(
                 article.id,
                 entities,
-                self._topics(article, reading),
+                self._topics(reading, title),
                 self._attitudes("stance", article, reading, targets),
                 self._attitudes("claim", article, reading, article.claims),
+                entity_groups(entities, len(article.text)),
             )
         except TargetError as error:
             return Prediction(article.id, error=str(error))
@@ -106,11 +134,10 @@ class Tagger:
             mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
         return mentions
 
-    def _topics(self, article: Article, reading: Reading) -> tuple[Labelled, ...]:
+    def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:
             logits = reading.texts[head.name]
-            title = self.reader.read(article.title or "")
-            if len(title.word_index):  # a title of marks alone says nothing
+            if title is not None and len(title.word_index):  # a title of marks alone says nothing
                 shares = [len(reading.encoded.pieces), len(title.encoded.pieces)]
                 both = [logits, title.texts[head.name]]
                 logits = np.average(both, axis=0, weights=shares).astype(np.float32)
@@ -126,6 +153,21 @@ class Tagger:
             return ()
         head = self.bundle.head(name)
         return attitudes(self.reader, head, article.text, reading.encoded, article.title, asked)
+
+
+def _groups(articles: Sequence[Article]) -> Iterator[list[Article]]:
+    """Consecutive articles of at most `GROUP_CODE_POINTS` together, to bound what is held."""
+    group: list[Article] = []
+    held = 0
+    for article in articles:
+        length = len(article.text) + len(article.title or "")
+        if group and held + length > GROUP_CODE_POINTS:
+            yield group
+            group, held = [], 0
+        group.append(article)
+        held += length
+    if group:
+        yield group
 
 
 def confidence(span: TaggedSpan, head: Head) -> float:

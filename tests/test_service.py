@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import prometheus_client
@@ -20,57 +18,20 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from annotations.errors import ConfigError
 from serving import service
-from serving.bundle import BundleError
-from serving.http import STATUS, RequestError, read_body
-from serving.prediction import (
-    MAX_BODY_BYTES,
-    MAX_CODE_POINTS,
-    Article,
-    Entity,
-    Prediction,
-    article_problem,
-)
-from serving.settings import BUNDLE_VARIABLE, bundle_folder, read_settings, serve_settings
+from serving.api.body import read_body
+from serving.api.errors import STATUS, RequestError
+from serving.desk import Desk, State
+from serving.keys import Keys
+from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
+from serving.routes import PAGE, received
+from serving.settings import serve_settings
+from tests.fake_tagger import POISON, SECRET, FakeTagger
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
-SECRET = "سرّ"
-POISON = "سمّ"
 JSON = {"Content-Type": "application/json"}
-
-
-class FakeTagger:
-    """Finds the first word of an article; falls over POISON and then quotes the article."""
-
-    def __init__(self) -> None:
-        self.bundle = SimpleNamespace(name="fake", version="7", summary=lambda: {"name": "fake"})
-        self.hold: threading.Event | None = None
-        self.running = self.most = 0
-
-    def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
-    ) -> list[Prediction]:
-        self.running += 1
-        self.most = max(self.most, self.running)
-        if self.hold is not None:
-            self.hold.wait(10)
-        self.running -= 1
-        return [self.read(article, max_code_points) for article in articles]
-
-    def read(self, article: Article, max_code_points: int | None) -> Prediction:
-        if POISON in article.text:
-            raise ValueError(f"cannot read {article.text}")
-        if problem := article_problem(article, max_code_points):
-            return Prediction(article.id, error=problem)
-        word = article.text.split()[0]
-        start = article.text.index(word)
-        end = start + len(word)
-        return Prediction(
-            article.id, (Entity("e1", start, end, word, "PERS", "PER", 0.9, word, "e1"),)
-        )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +45,13 @@ def client(tagger: FakeTagger) -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "open_tagger", lambda: tagger)
         with TestClient(news.to_asgi()) as opened:
+            desk_of().wait()
             yield opened
+
+
+def desk_of() -> Desk:
+    desk: Desk = service.app.state.desk
+    return desk
 
 
 def post(client: TestClient, *texts: str) -> Response:
@@ -120,7 +87,7 @@ def test_an_article_that_meets_a_fault_of_ours_harms_no_other(
     assert answer.headers["x-request-id"] in results[1]["error"]
     told = answer.text + caplog.text + "".join(capfd.readouterr())
     assert SECRET not in told and "Traceback" not in told
-    assert "ValueError at test_service.py" in caplog.text
+    assert "ValueError at fake_tagger.py" in caplog.text
 
 
 def test_a_fault_in_every_article_is_a_500_that_tells_nothing(
@@ -202,7 +169,7 @@ def test_a_chunked_body_is_counted_as_it_comes(client: TestClient) -> None:
 
 
 def test_an_endless_body_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.http.DISCARDED_BYTES", 1 << 20)
+    monkeypatch.setattr("serving.api.body.DISCARDED_BYTES", 1 << 20)
     sent = 0
 
     def chunks() -> Iterator[bytes]:
@@ -261,10 +228,10 @@ def test_health_and_the_page_answer_while_articles_are_read(
 ) -> None:
     tagger.hold, tagger.most = threading.Event(), 0
     callers = [threading.Thread(target=post, args=(client, "محمد")) for _ in range(5)]
-    for caller in callers:
+    for i, caller in enumerate(callers, 1):
         caller.start()
-    while tagger.running < serve_settings().threads:
-        time.sleep(0.01)
+        while tagger.running < min(i, serve_settings().threads):  # the others find them all busy
+            time.sleep(0.01)
     try:
         for path in ("/livez", "/readyz", "/", "/v1/model"):
             assert client.get(path).status_code == 200
@@ -276,23 +243,129 @@ def test_health_and_the_page_answer_while_articles_are_read(
     assert tagger.most == serve_settings().threads
 
 
-def test_a_full_queue_says_when_to_come_back(
+def test_a_full_queue_says_when_to_come_back(client: TestClient, tagger: FakeTagger) -> None:
+    limits = serve_settings()
+    tagger.hold = threading.Event()
+    callers = [threading.Thread(target=post, args=(client, "محمد " * 60_000)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        while desk_of().queue.load.waiting_pieces < limits.max_waiting_pieces:
+            time.sleep(0.01)
+        answer = post(client, "محمد")
+    finally:
+        tagger.hold.set()
+        for caller in callers:
+            caller.join()
+        tagger.hold = None
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert answer.json()["error"]["code"] == "overloaded"
+    assert post(client, "محمد").status_code == 200
+
+
+def test_too_many_open_requests_are_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = service.app.state.desk
-    monkeypatch.setattr(desk, "settings", desk.settings.model_copy(update={"max_waiting": 0}))
+    changed = serve_settings().model_copy(update={"max_open_requests": 0})
+    monkeypatch.setattr(desk_of(), "settings", changed)
+    assert post(client, "محمد").status_code == 429
+
+
+def test_an_answer_that_takes_too_long_is_a_504(
+    client: TestClient, tagger: FakeTagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = serve_settings().model_copy(update={"timeout_s": 0})
+    monkeypatch.setattr(desk_of(), "settings", changed)
+    tagger.hold = threading.Event()
     answer = post(client, "محمد")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    tagger.hold.set()
+    tagger.hold = None
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_a_body_that_takes_too_long_is_refused(client: TestClient) -> None:
+    limits = serve_settings().model_copy(update={"body_timeout_s": 0})
+
+    async def nothing_comes() -> Any:
+        await anyio.sleep_forever()
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, nothing_comes)
+    with pytest.raises(RequestError, match="did not arrive within 0 s") as refused:
+        anyio.run(received, request, Desk(lambda: None, limits, service.metrics()))  # type: ignore
+    assert refused.value.status == 408
+
+
+@pytest.mark.parametrize(
+    ("state", "alive", "code"),
+    [(State.LOADING, 200, "loading"), (State.FAILED, 503, "loading"),
+     (State.DRAINING, 200, "draining")],
+)  # fmt: skip
+def test_a_service_that_is_not_ready_says_so(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, state: State, alive: int, code: str
+) -> None:
+    monkeypatch.setattr(desk_of(), "state", state)
+    monkeypatch.setattr(desk_of(), "_queue", None)
+    monkeypatch.setattr(desk_of(), "_tagger", None)
+    assert client.get("/livez").status_code == alive
+    for answer in (client.get("/readyz"), post(client, "محمد"), client.get("/v1/model")):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
+        assert int(answer.headers["retry-after"]) >= 1
+    assert client.get("/").status_code == 200
+
+
+def test_a_bundle_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> Any:
+        raise OSError("model.onnx is damaged")
+
+    desk = Desk(fail, serve_settings(), service.metrics())
+    desk.open()
+    desk.wait()
+    assert desk.state is State.FAILED and desk.death() is not None
+    assert "model.onnx is damaged" in caplog.text
+
+
+def test_where_there_are_keys_one_is_needed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = Keys.from_environment(None, {"KHABAR_API_KEYS": "batch:0123456789abcdef"})
+    monkeypatch.setattr(service.app.state.gate, "keys", keys)
+    refused = post(client, "محمد")
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    assert client.get("/v1/model").status_code == 401
+    for path in ("/", "/livez", "/readyz", "/openapi.json"):
+        assert client.get(path).status_code == 200
+    for key in ({"Authorization": "Bearer 0123456789abcdef"}, {"X-API-Key": "0123456789abcdef"}):
+        assert client.get("/v1/model", headers=key).status_code == 200
+    assert "0123456789abcdef" not in caplog.text
+
+
+def test_errors_of_the_server_behind_leave_in_the_envelope(client: TestClient) -> None:
+    answer = client.post("/metrics")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"]
+
+
+def test_a_request_is_logged_once_without_its_text(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "khabar.access"):
+        post(client, f"محمد {SECRET}", "بغداد")
+    (record,) = [r for r in caplog.records if r.name == "khabar.access"]
+    told: dict[str, Any] = vars(record)["fields"]
+    assert (told["method"], told["path"], told["status"]) == ("POST", "/v1/tag", 200)
+    assert told["articles"] == 2 and told["pieces"] > 0
+    assert SECRET not in str(told)
 
 
 def test_the_page_is_ours_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
     answer = client.get("/")
     assert answer.headers["content-type"].startswith("text/html")
-    assert answer.text == (service.PAGE / "index.html").read_text(encoding="utf-8")
+    assert answer.text == (PAGE / "index.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert client.get("/static/page.css").headers["content-type"].startswith("text/css")
-    assert "javascript" in client.get("/static/page.js").headers["content-type"]
+    assert "javascript" in client.get("/static/begin.js").headers["content-type"]
 
 
 def test_the_page_finds_its_seed_labels_and_model(client: TestClient) -> None:
@@ -304,77 +377,3 @@ def test_the_page_finds_its_seed_labels_and_model(client: TestClient) -> None:
     assert set(labels) == {"entities", "coarse", "topics", "stances", "claims"}
     assert set(labels["entities"]["PERS"]) == {"arabic", "colour", "coarse"}
     assert client.get("/docs.json").json()["openapi"].startswith("3.")
-
-
-def test_the_shipped_settings_are_the_limits_of_the_contract() -> None:
-    shipped = serve_settings()
-    assert shipped.host == "127.0.0.1"
-    assert shipped.max_code_points == MAX_CODE_POINTS
-    assert shipped.max_body_bytes == MAX_BODY_BYTES
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("prot: 3000", "serving.yaml: .*host"),
-        ("{", "serving.yaml is not YAML"),
-        ("[]", "serving.yaml: the file"),
-        ("port: '3000'", "serving.yaml"),
-    ],
-)
-def test_wrong_settings_name_the_file_and_the_key(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        read_settings(text, "serving.yaml")
-
-
-def test_an_unknown_setting_is_named() -> None:
-    text = "\n".join(f"{name}: {json.dumps(value)}" for name, value in serve_settings())
-    assert read_settings(text) == serve_settings()
-    with pytest.raises(ConfigError, match=r"configs/serving.yaml: unknown key 'prot'; use host,"):
-        read_settings(text + "\nprot: 1")
-
-
-def test_a_taken_port_is_told_with_the_way_out() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = cast(int, taken.getsockname()[1])
-        with pytest.raises(service.ServeError, match=f"port {port}: .* --port"):
-            service.free_address("127.0.0.1", port)
-
-
-def test_a_free_address_is_numeric() -> None:
-    assert service.free_address("127.0.0.1", 0) == "127.0.0.1"
-
-
-def test_the_address_is_told_once_the_service_is_ready(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Ready(threading.Thread):
-        def __init__(self) -> None:
-            super().__init__(daemon=True)
-            self.listening = socket.create_server(("127.0.0.1", 0))
-
-        def run(self) -> None:
-            for status in ("503 Wait", "200 OK"):
-                connection, _ = self.listening.accept()
-                connection.recv(1000)
-                connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
-                connection.close()
-
-    server = Ready()
-    server.start()
-    port = server.listening.getsockname()[1]
-    service.announce("0.0.0.0", port)
-    assert capsys.readouterr().err == f"khabar: http://127.0.0.1:{port}\n"
-    server.listening.close()
-
-
-def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(BUNDLE_VARIABLE, "")
-    assert bundle_folder() is None
-    with pytest.raises(BundleError, match=r"no bundle\.json"):
-        service.serve(bundle=tmp_path)
-    assert bundle_folder() == tmp_path.resolve()

@@ -192,6 +192,7 @@ def _manifest(
         heads=heads,
         window={"size": recipe.windows.size, "overlap_tokens": recipe.windows.overlap_tokens},
         pair_max_pieces=recipe.windows.pair_max_pieces,
+        batch_invariant=recipe.export.quantisation != "dynamic",
         special=special,
         normalization=recipe.normalization.model_dump(),
         files={name: sha256(folder / name) for name in (MODEL, TOKENIZER, LEXICON)},

@@ -1,0 +1,209 @@
+"""The desk of a worker: the bundle loaded beside the running server, then requests through the
+queue.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from serving.api.answer import answer_bytes
+from serving.api.errors import RequestError
+from serving.api.schema import TagRequest, parse_request
+from serving.logs import fault_places
+from serving.metrics import Metrics
+from serving.prediction import Article, Prediction
+from serving.queue import QueueClosedError, QueueFullError, Ticket, TokenQueue
+from serving.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from serving.tagger import Tagger
+
+logger = logging.getLogger("khabar.service")
+LOADING_RETRY_S = 2
+DRAINING_RETRY_S = 5
+WARM_UP = "أعلنت وزارة الصحة في عمان يوم الأحد خطة جديدة لدعم المستشفيات."
+
+
+class State(enum.Enum):
+    """How far a worker is."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"  # its bundle cannot be loaded
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The body of an answer, and what the access log tells of it."""
+
+    body: bytes
+    articles: int
+    pieces: int  # estimated
+
+
+class Desk:
+    """A Tagger behind the queue; it answers only once its bundle is verified and warm."""
+
+    def __init__(
+        self, open_tagger: Callable[[], Tagger], settings: ServeSettings, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.state = State.LOADING
+        self._open_tagger = open_tagger
+        self._tagger: Tagger | None = None
+        self._queue: TokenQueue | None = None
+        self._open = 0  # requests
+        self._loader = threading.Thread(target=self._load, name="khabar-loader", daemon=True)
+
+    def open(self) -> None:
+        """Begin to load the bundle, beside the event loop."""
+        self._loader.start()
+
+    def wait(self) -> None:
+        """Wait until the bundle is loaded, or has failed to."""
+        self._loader.join()
+
+    def _load(self) -> None:
+        try:
+            tagger = self._open_tagger()
+            tagger.tag([Article(WARM_UP, targets="auto")])
+            self._take_up(tagger)
+        except Exception as fault:
+            self.state = State.FAILED
+            logger.error("the bundle cannot be loaded: %s", fault)  # it has seen no article
+
+    def _take_up(self, tagger: Tagger) -> None:
+        """Open the queue before a tagger that is warm."""
+        tagger.reader.on_read = self.metrics.pieces
+        self.metrics.model(tagger.bundle)
+        self._tagger = tagger
+        self._queue = TokenQueue(
+            self._read,
+            self._on_fault,
+            threads=self.settings.threads,
+            max_pieces=self.settings.max_waiting_pieces,
+            batch_pieces=self.settings.batch_pieces,
+            on_batch=self.metrics.batch,
+        )
+        self.metrics.watch_queue(self._queue)
+        if self.state is State.LOADING:
+            self.state = State.READY
+        else:
+            self._queue.close()
+
+    @property
+    def tagger(self) -> Tagger:
+        """The loaded tagger; before it is there, the refusal that says so."""
+        if self._tagger is None:
+            raise self._not_ready()
+        return self._tagger
+
+    @property
+    def queue(self) -> TokenQueue:
+        """The queue, open or draining; before it is there, the refusal that says so."""
+        if self._queue is None:
+            raise self._not_ready()
+        return self._queue
+
+    def death(self) -> RequestError | None:
+        """What keeps the worker from ever answering; a supervisor may start it anew."""
+        return self._not_ready() if self.state is State.FAILED else None
+
+    def unreadiness(self) -> RequestError | None:
+        """What keeps the worker from taking requests now."""
+        return None if self.state is State.READY else self._not_ready()
+
+    def _not_ready(self) -> RequestError:
+        words = {
+            State.FAILED: "the bundle cannot be loaded; the service's log says why",
+            State.DRAINING: "the service is stopping; another will take over",
+        }.get(self.state, "the model is being loaded; try again in a moment")
+        code = "draining" if self.state is State.DRAINING else "loading"
+        return RequestError(code, words, retry_after_s=LOADING_RETRY_S)
+
+    def admit(self) -> None:
+        """Refuse a request that could not be taken, before its body is read."""
+        if self._open >= self.settings.max_open_requests:
+            told = "too many requests are open; try again after Retry-After seconds"
+            raise RequestError("overloaded", told, retry_after_s=LOADING_RETRY_S)
+        with refused():
+            self.queue.admit()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Count a request as open."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    async def answer(self, body: bytes, request_id: str) -> Answered:
+        """The answer to the body of a request."""
+        with self.metrics.stage("parse"):
+            request = await anyio.to_thread.run_sync(parse_request, body)
+        articles = [article.to_article() for article in request.articles]
+        with refused():
+            ticket = self.queue.enter(articles, request_id)
+        predictions = await self._finished(ticket)
+        self.metrics.observe("queue", ticket.waited_s or 0.0)
+        self.metrics.observe_predictions(predictions, failed=len(ticket.faults))
+        with self.metrics.stage("answer"):
+            encoded = await anyio.to_thread.run_sync(partial(self._encode, request, predictions))
+        return Answered(encoded, len(articles), sum(ticket.costs))
+
+    async def _finished(self, ticket: Ticket) -> list[Prediction]:
+        try:
+            with anyio.fail_after(self.settings.timeout_s):
+                return await self.queue.finished(ticket)
+        except TimeoutError:
+            told = f"no answer within {self.settings.timeout_s} s; send fewer or shorter articles"
+            raise RequestError("timeout", told) from None
+        except Exception:
+            self.metrics.articles(len(ticket.articles), "failed")
+            raise
+
+    def _encode(self, request: TagRequest, predictions: Sequence[Prediction]) -> bytes:
+        bundle = self.tagger.bundle
+        return answer_bytes(request, predictions, {"name": bundle.name, "version": bundle.version})
+
+    def _read(self, articles: Sequence[Article]) -> list[Prediction]:
+        return self.tagger.tag(articles, max_code_points=self.settings.max_code_points)
+
+    def _on_fault(self, fault: Exception, request_id: str) -> None:
+        logger.error(
+            "an article was not read: %s", fault_places(fault), extra={"request_id": request_id}
+        )
+
+    async def drain(self) -> None:
+        """Take nothing more and wait until all that was accepted is answered."""
+        self.state = State.DRAINING
+        if self._queue is None:
+            return
+        self._queue.close()
+        await anyio.to_thread.run_sync(self._queue.join, self.settings.drain_timeout_s)
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """What the queue refuses, as the refusal of a request."""
+    try:
+        yield
+    except QueueFullError as full:
+        told = "too many articles are waiting; try again after Retry-After seconds"
+        raise RequestError("overloaded", told, retry_after_s=full.retry_after_s) from None
+    except QueueClosedError:
+        told = "the service is stopping; another will take over"
+        raise RequestError("draining", told, retry_after_s=DRAINING_RETRY_S) from None

@@ -1,0 +1,297 @@
+"""The queue between requests and the Tagger: bounded in pieces, read in batches across requests.
+
+Requests enter from the event loop; threads of its own take their articles in turn, so that a large
+request does not hold up a small one. What is refused is refused before any work is done, and what
+was accepted is answered, unless its caller has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from annotations.errors import KhabarError
+from serving.prediction import MAX_AUTO_TARGETS, Article, Prediction
+
+CODE_POINTS_A_PIECE = 3.5  # of Arabic news, blanks counted
+PIECES_A_PAIR = 96  # a target or claim with the sentence it is judged in
+PAIRS_A_TARGET = 3  # sentences that name it, judged together with the next one
+PAIRS_A_CLAIM = 24
+FIRST_PIECES_A_SECOND = 4000.0  # until a rate is measured
+RATE_MEMORY = 0.8  # share of the old rate that a new batch leaves
+MAX_RETRY_S = 60
+
+Read = Callable[[Sequence[Article]], list[Prediction]]
+OnFault = Callable[[Exception, str], None]
+
+
+class QueueFullError(KhabarError):
+    """No room for a request now; `retry_after_s` is when there should be."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many articles are waiting")
+        self.retry_after_s = retry_after_s
+
+
+class QueueClosedError(KhabarError):
+    """The service is stopping: what was accepted is answered, nothing else is taken."""
+
+
+def cost_of(article: Article) -> int:
+    """About how many pieces the model reads for an article and what is asked of it.
+
+    An estimate from lengths alone: to count them would be half the work already.
+    """
+    text = math.ceil((len(article.text) + len(article.title or "")) / CODE_POINTS_A_PIECE)
+    targets = MAX_AUTO_TARGETS if article.targets == "auto" else len(article.targets)
+    sentences = math.ceil(text / PIECES_A_PAIR)
+    pairs = targets * min(PAIRS_A_TARGET, sentences)
+    pairs += len(article.claims) * min(PAIRS_A_CLAIM, sentences)
+    return 1 + text + pairs * PIECES_A_PAIR
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request in the queue; it is done when every article has its prediction."""
+
+    articles: Sequence[Article]
+    costs: Sequence[int]
+    request_id: str
+    entered: float  # time.monotonic()
+    done: Future[list[Prediction]] = field(default_factory=Future)
+    results: list[Prediction | None] = field(init=False)
+    taken: int = 0
+    finished: int = 0
+    faults: list[Exception] = field(default_factory=list)
+    waited_s: float | None = None  # until its first article was taken
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.articles)
+
+    @property
+    def unfinished_cost(self) -> int:
+        """The pieces of the articles that no thread has taken yet."""
+        return sum(self.costs[self.taken :])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One article of a ticket."""
+
+    ticket: Ticket
+    index: int
+
+    @property
+    def article(self) -> Article:
+        """The article to read."""
+        return self.ticket.articles[self.index]
+
+    @property
+    def cost(self) -> int:
+        """Its estimated pieces."""
+        return self.ticket.costs[self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How full a queue is."""
+
+    waiting_pieces: int
+    waiting_articles: int
+    running_pieces: int
+
+
+class TokenQueue:
+    """Articles of many requests, read by `threads` threads in batches of about `batch_pieces`.
+
+    `read` gives one prediction an article, in order. `on_fault` is told each exception of it and
+    the id of the request it struck; `on_batch` the articles, estimated pieces and seconds of each
+    batch.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        on_fault: OnFault,
+        *,
+        threads: int,
+        max_pieces: int,
+        batch_pieces: int,
+        on_batch: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        self._read = read
+        self._on_fault = on_fault
+        self._on_batch = on_batch
+        self._max_pieces = max_pieces
+        self._batch_pieces = batch_pieces
+        self._waiting: deque[Ticket] = deque()
+        self._waiting_pieces = self._running_pieces = self._waiting_articles = 0
+        self._rate = FIRST_PIECES_A_SECOND * threads
+        self._closed = False
+        self._work = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"khabar-reader-{i}", daemon=True)
+            for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def finished(self, ticket: Ticket) -> list[Prediction]:
+        """The predictions of a ticket. A caller that is cancelled takes its articles out."""
+        try:
+            return await asyncio.wrap_future(ticket.done)
+        except asyncio.CancelledError:
+            self._take_out(ticket)
+            raise
+
+    def enter(self, articles: Sequence[Article], request_id: str) -> Ticket:
+        """Queue the articles of a request, or refuse them all.
+
+        A queue with nothing waiting takes a request of any size.
+        """
+        costs = [cost_of(article) for article in articles]
+        ticket = Ticket(articles, costs, request_id, time.monotonic())
+        with self._work:
+            if self._closed:
+                raise QueueClosedError("the service is stopping")
+            self._refuse_overload(sum(costs))
+            self._waiting.append(ticket)
+            self._waiting_pieces += sum(costs)
+            self._waiting_articles += len(articles)
+            self._work.notify_all()
+        return ticket
+
+    def admit(self) -> None:
+        """Refuse now what `enter` would refuse later, before a body is read."""
+        with self._work:
+            if self._closed:
+                raise QueueClosedError("the service is stopping")
+            self._refuse_overload(1)
+
+    def _refuse_overload(self, pieces: int) -> None:
+        if self._waiting_pieces and self._waiting_pieces + pieces > self._max_pieces:
+            ahead = self._waiting_pieces + self._running_pieces
+            seconds = math.ceil(ahead / self._rate)
+            raise QueueFullError(min(max(seconds, 1), MAX_RETRY_S))
+
+    @property
+    def load(self) -> Load:
+        """How full the queue is."""
+        with self._work:
+            return Load(self._waiting_pieces, self._waiting_articles, self._running_pieces)
+
+    def close(self) -> None:
+        """Take nothing more; what waits is still read, and then the threads end."""
+        with self._work:
+            self._closed = True
+            self._work.notify_all()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for a closed queue to end; whether it did."""
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _take_out(self, ticket: Ticket) -> None:
+        """Forget the articles of a ticket that no thread has taken."""
+        ticket.done.cancel()
+        with self._work:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                self._waiting_pieces -= ticket.unfinished_cost
+                self._waiting_articles -= len(ticket.articles) - ticket.taken
+
+    def _serve(self) -> None:
+        while batch := self._next_batch():
+            began = time.monotonic()
+            self._read_batch(batch)
+            self._settle(batch, time.monotonic() - began)
+
+    def _next_batch(self) -> list[Place]:
+        """The next articles, one of each waiting request in turn; none when the queue has ended."""
+        with self._work:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._work.wait()
+            batch: list[Place] = []
+            pieces = 0
+            now = time.monotonic()
+            while self._waiting and (not batch or pieces < self._batch_pieces):
+                ticket = self._waiting.popleft()
+                if ticket.waited_s is None:
+                    ticket.waited_s = now - ticket.entered
+                place = Place(ticket, ticket.taken)
+                batch.append(place)
+                pieces += place.cost
+                ticket.taken += 1
+                if ticket.taken < len(ticket.articles):
+                    self._waiting.append(ticket)
+            self._waiting_pieces -= pieces
+            self._waiting_articles -= len(batch)
+            self._running_pieces += pieces
+            return batch
+
+    def _read_batch(self, batch: Sequence[Place]) -> None:
+        """Read a batch; where it fails, each of its articles alone, so that one harms no other."""
+        try:
+            for place, prediction in zip(batch, self._predictions(batch), strict=True):
+                place.ticket.results[place.index] = prediction
+            return
+        except Exception as fault:
+            if len(batch) == 1:
+                self._note_fault(batch[0], fault)
+                return
+        for place in batch:
+            try:
+                (place.ticket.results[place.index],) = self._predictions([place])
+            except Exception as fault:
+                self._note_fault(place, fault)
+
+    def _predictions(self, batch: Sequence[Place]) -> list[Prediction]:
+        predictions = self._read([place.article for place in batch])
+        if len(predictions) != len(batch):
+            raise RuntimeError("the Tagger must give one prediction an article")
+        return predictions
+
+    def _note_fault(self, place: Place, fault: Exception) -> None:
+        request_id = place.ticket.request_id
+        self._on_fault(fault, request_id)
+        told = f"not read: an internal fault; please report request {request_id}"
+        place.ticket.results[place.index] = Prediction(place.article.id, error=told)
+        place.ticket.faults.append(fault)
+
+    def _settle(self, batch: Sequence[Place], seconds: float) -> None:
+        """Count a batch as read and answer the requests that it completes."""
+        pieces = sum(place.cost for place in batch)
+        whole: list[Ticket] = []
+        with self._work:
+            self._running_pieces -= pieces
+            rate = len(self._threads) * pieces / max(seconds, 1e-6)
+            self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
+            for place in batch:
+                place.ticket.finished += 1
+                if place.ticket.finished == len(place.ticket.articles):
+                    whole.append(place.ticket)
+        if self._on_batch is not None:
+            self._on_batch(len(batch), pieces, seconds)
+        for ticket in whole:
+            if ticket.done.set_running_or_notify_cancel():
+                _answer(ticket)
+
+
+def _answer(ticket: Ticket) -> None:
+    """Hand a request its predictions, or the fault that struck every one of its articles."""
+    if len(ticket.faults) == len(ticket.articles):
+        ticket.done.set_exception(ticket.faults[0])
+        return
+    predictions = [prediction for prediction in ticket.results if prediction is not None]
+    assert len(predictions) == len(ticket.articles)
+    ticket.done.set_result(predictions)

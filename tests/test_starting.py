@@ -1,0 +1,112 @@
+"""How the service starts: its settings, its address, what it refuses to start with."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from annotations.errors import ConfigError
+from serving import service
+from serving.bundle import BundleError
+from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
+from serving.settings import (
+    BUNDLE_VARIABLE,
+    SETTINGS_VARIABLE,
+    bundle_folder,
+    read_settings,
+    serve_settings,
+)
+
+
+def test_the_shipped_settings_are_the_limits_of_the_contract() -> None:
+    shipped = serve_settings()
+    assert shipped.host == "127.0.0.1"
+    assert shipped.max_code_points == MAX_CODE_POINTS
+    assert shipped.max_body_bytes == MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prot: 3000", "serving.yaml: .*host"),
+        ("{", "serving.yaml is not YAML"),
+        ("[]", "serving.yaml: the file"),
+        ("port: '3000'", "serving.yaml"),
+    ],
+)
+def test_wrong_settings_name_the_file_and_the_key(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_settings(text, "serving.yaml")
+
+
+def test_an_unknown_setting_is_named() -> None:
+    text = "\n".join(f"{name}: {json.dumps(value)}" for name, value in serve_settings())
+    assert read_settings(text, "serving.yaml") == serve_settings()
+    with pytest.raises(ConfigError, match=r"serving.yaml: unknown key 'prot'; use host,"):
+        read_settings(text + "\nprot: 1", "serving.yaml")
+
+
+def test_a_file_of_ones_own_replaces_what_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.yaml"
+    monkeypatch.setenv(SETTINGS_VARIABLE, str(own))
+    serve_settings.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=f"{own}: cannot be read"):
+            serve_settings()
+        own.write_text("port: 4000")
+        assert (serve_settings().port, serve_settings().host) == (4000, "127.0.0.1")
+    finally:
+        serve_settings.cache_clear()
+
+
+def test_a_taken_port_is_told_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = cast(int, taken.getsockname()[1])
+        with pytest.raises(service.ServeError, match=f"port {port}: .* --port"):
+            service.free_address("127.0.0.1", port)
+
+
+def test_a_free_address_is_numeric() -> None:
+    assert service.free_address("127.0.0.1", 0) == "127.0.0.1"
+
+
+def test_the_address_is_told_once_the_service_is_ready(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ready(threading.Thread):
+        def __init__(self) -> None:
+            super().__init__(daemon=True)
+            self.listening = socket.create_server(("127.0.0.1", 0))
+
+        def run(self) -> None:
+            for status in ("503 Wait", "200 OK"):
+                connection, _ = self.listening.accept()
+                connection.recv(1000)
+                connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+                connection.close()
+
+    server = Ready()
+    server.start()
+    port = server.listening.getsockname()[1]
+    service.announce("0.0.0.0", port)
+    assert capsys.readouterr().err == f"khabar: http://127.0.0.1:{port}\n"
+    server.listening.close()
+
+
+def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(BUNDLE_VARIABLE, "")
+    assert bundle_folder() is None
+    with pytest.raises(BundleError, match=r"no bundle\.json"):
+        service.serve(bundle=tmp_path)
+    assert bundle_folder() == tmp_path.resolve()
