@@ -9,6 +9,7 @@ import os
 import typer
 
 from annotations.cli import annotations_app
+from serving.batch.cli import batch_app
 from serving.cli import serving_app
 from training.cli import bench_app, models_app, training_app
 from training.encoders.cli import encoder_app
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(serving_app)
+app.add_typer(batch_app)
 app.add_typer(training_app)
 app.add_typer(annotations_app, name="annotations")
 app.add_typer(encoder_app, name="encoder")

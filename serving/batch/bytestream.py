@@ -1,0 +1,133 @@
+"""The bytes of an input in chunks, decompressed and cut into lines, in little memory."""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+from serving.batch.errors import extra
+
+CHUNK = 1024 * 1024
+_PACKED_CHUNK = 16 * 1024  # what it unpacks to is held at once
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class DamagedError(Exception):
+    """Bytes that cannot be read on: a code for counting and words."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+@dataclass
+class Meter:
+    """How many bytes of the inputs were read, as they lie on disk."""
+
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line without its end; `data` is None where it is longer than what is read, and `whole`
+    false where its end was lost with the rest of the file.
+    """
+
+    number: int
+    data: bytes | None
+    size: int
+    whole: bool = True
+
+
+class _Unpacker(Protocol):
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def chunks(file: BinaryIO, meter: Meter) -> Iterator[bytes]:
+    """The bytes of a file, gzip and Zstandard unpacked whatever the file's name."""
+    head = file.read(_PACKED_CHUNK)
+    meter.bytes_read += len(head)
+    new_unpacker: Callable[[], Any] | None = None
+    if head.startswith(_GZIP):
+        new_unpacker = _gzip
+    elif head.startswith(_ZSTANDARD):
+        new_unpacker = extra("zstandard").ZstdDecompressor().decompressobj
+    raw = _read(file, head, CHUNK if new_unpacker is None else _PACKED_CHUNK, meter)
+    return raw if new_unpacker is None else _unpacked(raw, new_unpacker)
+
+
+def _gzip() -> Any:
+    return zlib.decompressobj(wbits=31)
+
+
+def _read(file: BinaryIO, head: bytes, size: int, meter: Meter) -> Iterator[bytes]:
+    while head:
+        yield head
+        head = file.read(size)
+        meter.bytes_read += len(head)
+
+
+def _unpacked(raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker]) -> Iterator[bytes]:
+    """Members or frames that follow each other are one stream."""
+    unpacker: _Unpacker | None = None
+    for chunk in raw:
+        while chunk:
+            unpacker = unpacker or new_unpacker()
+            try:
+                found = unpacker.decompress(chunk)
+            except Exception as error:
+                if not isinstance(error, zlib.error | extra("zstandard").ZstdError):
+                    raise
+                raise DamagedError(
+                    "damaged", "the compressed data is damaged from here on"
+                ) from None
+            if found:
+                yield found
+            chunk = unpacker.unused_data if unpacker.eof else b""
+            if unpacker.eof:
+                unpacker, chunk = None, chunk.lstrip(b"\0")  # tar and tape pad with zeros
+    if unpacker is not None:
+        raise DamagedError("truncated", "the compressed data ends early; the rest is lost")
+
+
+def recoded(raw: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The same text in UTF-8, for encodings whose lines do not end with one byte."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for chunk in raw:
+            yield decoder.decode(chunk).encode("utf-8")
+        yield decoder.decode(b"", final=True).encode("utf-8")
+    except UnicodeError:
+        raise DamagedError("encoding", f"not {encoding} from here on") from None
+
+
+def lines(raw: Iterable[bytes], max_bytes: int) -> Iterator[Line]:
+    """The lines of a stream; the bytes of one longer than `max_bytes` are passed over."""
+    number, size = 1, 0
+    held: list[bytes] = []
+    damage: DamagedError | None = None
+    try:
+        for chunk in raw:
+            *ended, rest = chunk.split(b"\n")
+            for piece in ended:
+                size += len(piece)
+                held.append(piece)
+                yield Line(number, b"".join(held) if size <= max_bytes else None, size)
+                number, size = number + 1, 0
+                held.clear()
+            size += len(rest)
+            held.append(rest)
+            if size > max_bytes:
+                held.clear()
+    except DamagedError as error:
+        damage = error
+    if size:
+        yield Line(number, b"".join(held) if size <= max_bytes else None, size, damage is None)
+    if damage is not None:
+        raise damage

@@ -1,0 +1,174 @@
+"""`khabar batch`: archives of articles from the shell.
+
+Exit codes: 0 done; 1 stopped by an error, the same command goes on; 2 asked for in a way that
+cannot begin; 3 done, with rejects, under --strict; 130 interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from annotations.cli import plain_errors
+from serving.cli import BundleOption
+
+if TYPE_CHECKING:
+    from serving.batch.job import Job, Outcome
+
+batch_app = typer.Typer()
+
+USAGE, REJECTS, INTERRUPTED = 2, 3, 130
+
+
+@batch_app.command()
+def batch(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="JSONL, CSV, Parquet, text or HTML: files, folders, globs, URLs, or - for "
+            "standard input; .gz and .zst are unpacked.",
+        ),
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of the output.")],
+    output_format: Annotated[str, typer.Option(help="jsonl or parquet.")] = "jsonl",
+    input_format: Annotated[
+        str | None,
+        typer.Option("--format", help="jsonl, csv, tsv, parquet, text or html; else by name."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of text inputs.")] = "utf-8",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", help="FIELD=NAME: where id, text, title, targets or claims are found."
+        ),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="Ask the stance toward this; auto: the main actors."),
+    ] = None,
+    claims: Annotated[
+        list[str] | None, typer.Option("--claim", help="Ask what the texts say of this.")
+    ] = None,
+    max_code_points: Annotated[
+        int, typer.Option(min=1, help="A longer article is rejected.")
+    ] = 200_000,
+    limit: Annotated[int | None, typer.Option(min=0, help="Read only the first rows.")] = None,
+    sample: Annotated[float, typer.Option(help="Read this share of the rows, 0 to 1.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
+    part_rows: Annotated[int, typer.Option(min=1, help="Rows a part, at most.")] = 500,
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="Write the texts beside the answers.")
+    ] = False,
+    entity_table: Annotated[
+        bool, typer.Option("--entity-table/--no-entity-table", help="Write entities/ for SQL.")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core.")
+    ] = None,
+    bundle: BundleOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count and estimate the time; write nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw an older output of a job away.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 after rejects.")] = False,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Progress as JSON lines on standard error.")
+    ] = False,
+) -> None:
+    """Tag an archive of articles; started again, it goes on where it was stopped."""
+    with _outcomes(output):
+        from serving.batch.job import Job
+        from serving.batch.options import BatchOptions, InputFormat, OutputFormat
+        from serving.bundle import DEFAULT_FOLDER, Bundle
+
+        options = BatchOptions(
+            input_format=cast(InputFormat | None, input_format),
+            encoding=encoding,
+            columns=dict(_column(column) for column in columns or []),
+            targets="auto" if targets == ["auto"] else tuple(targets or ()),
+            claims=tuple(claims or ()),
+            max_code_points=max_code_points,
+            limit=limit,
+            sample=sample,
+            seed=seed,
+            part_rows=part_rows,
+            output_format=cast(OutputFormat, output_format),
+            keep_text=keep_text,
+            entity_table=entity_table,
+        )
+        found = Bundle.load(bundle or DEFAULT_FOLDER)
+        job = Job(tuple(inputs), output, found, options, restart)
+        cores = workers or len(os.sched_getaffinity(0))
+        if dry_run:
+            _estimate(job, cores)
+        elif _run(job, cores, json_logs).rejects and strict:
+            raise typer.Exit(REJECTS)
+
+
+def _run(job: Job, workers: int, json_logs: bool) -> Outcome:
+    from serving.batch.local import LocalEngine
+    from serving.batch.progress import progress_to
+
+    engine = LocalEngine(job.bundle.folder, job.options, workers)
+    outcome = job.run(engine, progress_to(sys.stderr, json_logs))
+    done = outcome.parts - outcome.parts_read
+    notes = [f" ({done} were done already)" if done else ""]
+    if outcome.duplicate_ids:
+        notes.append(f"; {outcome.duplicate_ids} repeated ids, see summary.json")
+    if outcome.first_reject:
+        notes.append(f"; the first reject: {outcome.first_reject}")
+    typer.echo(
+        f"{job.output}: {outcome.articles} articles, {outcome.rejects} rejects in "
+        f"{outcome.parts} parts{''.join(notes)}"
+    )
+    return outcome
+
+
+def _estimate(job: Job, workers: int) -> None:
+    from serving.batch.estimate import estimate
+    from serving.batch.local import bundle_tagger
+
+    found = estimate(job.inputs, job.options, workers, lambda: bundle_tagger(job.bundle.folder))
+    typer.echo(found.to_text())
+
+
+def _column(given: str) -> tuple[str, str]:
+    from serving.batch.errors import UsageError
+
+    field, equals, name = given.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--column {given}: write FIELD=NAME, such as text=body")
+    return field, name
+
+
+@contextmanager
+def _outcomes(output: str) -> Iterator[None]:
+    """Errors and signals become words and the exit codes of this command."""
+    from serving.batch.errors import UsageError
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Any = signal.signal(signal.SIGTERM, stop)
+    try:
+        with plain_errors():
+            try:
+                yield
+            except UsageError as error:
+                typer.echo(f"khabar: {error}", err=True)
+                raise typer.Exit(USAGE) from None
+    except KeyboardInterrupt:
+        typer.echo(f"khabar: {output}: interrupted; start the same command to go on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,233 @@
+"""The rows of a source in each format. What cannot be read becomes a row with a problem."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
+
+from serving.batch.bytestream import CHUNK, DamagedError, Line, Meter, chunks, lines, recoded
+from serving.batch.errors import UsageError, extra
+from serving.batch.options import FIELDS, BatchOptions, InputFormat
+from serving.batch.rows import MAX_ROW_BYTES, Form, Row
+from serving.batch.sources import STANDARD_INPUT, Source
+
+_PARQUET = b"PAR1"
+_UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_PARQUET_BATCH = 256  # rows decoded at once
+
+
+def read_rows(sources: Sequence[Source], options: BatchOptions, meter: Meter) -> Iterator[Row]:
+    """The rows of all sources in their order.
+
+    A file that cannot be opened, or not to its end, is a row of its own with a problem; an error of
+    a disk or network stops the job instead, since it may be gone the next time.
+    """
+    for source in sources:
+        before = meter.bytes_read
+        try:
+            with source.open() as file:
+                yield from _rows(source, file, options, meter)
+        except DamagedError as error:
+            yield Row(source.name, None, b"", problem=(error.code, error.reason))
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            reason = f"cannot be read ({error.strerror or type(error).__name__})"
+            yield Row(source.name, None, b"", problem=("unreadable", reason))
+        if source.size is not None:
+            meter.bytes_read = before + source.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    source: Source
+    file: BinaryIO
+    raw: Iterator[bytes]
+    options: BatchOptions
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+
+def _rows(source: Source, file: BinaryIO, options: BatchOptions, meter: Meter) -> Iterator[Row]:
+    if source.format == "parquet":
+        return _parquet(_Opened(source, file, iter(()), options))
+    raw = chunks(file, meter)
+    head = next(raw, b"")
+    opened = _Opened(source, file, chain([head], raw), options)
+    return _READERS[source.format or _sniffed(head)](opened)
+
+
+def _sniffed(head: bytes) -> InputFormat:
+    if head.startswith(_PARQUET):
+        return "parquet"
+    begin = head.removeprefix(_UTF8_MARK).lstrip()[:64].lower()
+    if begin.startswith(b"{"):
+        return "jsonl"
+    return "html" if begin.startswith((b"<!doctype html", b"<html")) else "text"
+
+
+def _text(opened: _Opened) -> Iterator[Row]:
+    return _whole(opened, "text", opened.options.encoding)
+
+
+def _html(opened: _Opened) -> Iterator[Row]:
+    encoding = opened.options.encoding
+    return _whole(opened, "html", None if encoding == "utf-8" else encoding)
+
+
+def _whole(opened: _Opened, form: Form, encoding: str | None) -> Iterator[Row]:
+    """A file that is one row."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in opened.raw:
+        size += len(chunk)
+        if size > MAX_ROW_BYTES:
+            held.clear()
+        else:
+            held.append(chunk)
+    if size > MAX_ROW_BYTES:
+        yield _oversized(opened.name, None, size)
+    else:
+        yield Row(opened.name, None, b"".join(held), form, encoding)
+
+
+def _lines(opened: _Opened) -> tuple[Iterator[Line], str]:
+    """The lines of a text file and their encoding."""
+    encoding = opened.options.encoding
+    raw: Iterable[bytes] = opened.raw
+    if "\n".encode(encoding) != b"\n":
+        raw, encoding = recoded(raw, encoding), "utf-8"
+    head = next(iter_raw := iter(raw), b"")
+    if encoding == "utf-8" and head.startswith(_UTF16_MARKS):
+        raise DamagedError(
+            "encoding", "UTF-16 by its first bytes; convert the file or name --encoding utf-16"
+        )
+    return lines(chain([head.removeprefix(_UTF8_MARK)], iter_raw), MAX_ROW_BYTES), encoding
+
+
+def _jsonl(opened: _Opened) -> Iterator[Row]:
+    """A row a line; blank lines hold none."""
+    found, encoding = _lines(opened)
+    for line in found:
+        if line.data is None:
+            yield _oversized(opened.name, line.number, line.size)
+        elif line.data.strip():
+            yield Row(opened.name, line.number, line.data, encoding=encoding)
+
+
+def _csv(opened: _Opened) -> Iterator[Row]:
+    return _table(opened, ",")
+
+
+def _tsv(opened: _Opened) -> Iterator[Row]:
+    return _table(opened, "\t")
+
+
+def _table(opened: _Opened, delimiter: str) -> Iterator[Row]:
+    """The rows of a table; each is JSON by the names in its first row."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    found, encoding = _lines(opened)
+    taken: list[Line] = []
+
+    def texts() -> Iterator[str]:
+        for line in found:
+            taken.append(line)
+            yield (line.data or b"").decode(encoding, "surrogateescape") + "\n"
+
+    reader = csv.reader(texts(), delimiter=delimiter)
+    header: list[str] | None = None
+    while True:
+        taken.clear()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _table_problem(opened.name, taken, f"not a row of CSV ({error})")
+            continue
+        if not cells and all(line.data is not None for line in taken):
+            continue  # a blank line
+        if header is None:
+            header = cells
+            _require_text(opened, header)
+            continue
+        yield _table_row(opened.name, taken, header, cells, encoding)
+
+
+def _table_row(
+    name: str, taken: Sequence[Line], header: list[str], cells: list[str], encoding: str
+) -> Row:
+    if any(line.data is None for line in taken):
+        return _oversized(name, taken[0].number, sum(line.size for line in taken))
+    if not all(line.whole for line in taken):
+        return _table_problem(name, taken, "the file ends inside of this row")
+    if len(cells) != len(header):
+        return _table_problem(name, taken, f"{len(cells)} cells, the header has {len(header)}")
+    try:
+        raw = json.dumps(dict(zip(header, cells, strict=True)), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return _table_problem(name, taken, f"not {encoding}; convert the file", "encoding")
+    return Row(name, taken[0].number, raw)
+
+
+def _table_problem(name: str, taken: Sequence[Line], reason: str, code: str = "not_csv") -> Row:
+    raw = b"\n".join(line.data or b"" for line in taken)
+    return Row(name, taken[0].number if taken else None, raw, problem=(code, reason))
+
+
+def _require_text(opened: _Opened, columns: Sequence[str]) -> None:
+    wanted = opened.options.column("text")
+    if wanted not in columns:
+        raise DamagedError(
+            "no_text",
+            f"no column {wanted!r}, only {', '.join(columns)}; map it with --column text=NAME",
+        )
+
+
+def _parquet(opened: _Opened) -> Iterator[Row]:
+    """The rows of a Parquet file, each as JSON of the mapped columns; row 1 is the first."""
+    if opened.source.path == STANDARD_INPUT:
+        raise UsageError("standard input: Parquet needs a file, which can be read in any order")
+    opened.file.seek(0)
+    arrow = extra("pyarrow")
+    try:
+        file = extra("pyarrow.parquet").ParquetFile(opened.file, buffer_size=CHUNK)
+        names = file.schema_arrow.names
+        _require_text(opened, names)
+        wanted = [c for c in map(opened.options.column, FIELDS) if c in names]
+        number = 0
+        for batch in file.iter_batches(_PARQUET_BATCH, columns=wanted, use_threads=False):
+            for i in range(batch.num_rows):
+                number += 1
+                yield _parquet_row(opened.name, number, batch.slice(i, 1))
+    except (arrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk or network, not the file
+        raise DamagedError("damaged", f"not Parquet ({type(error).__name__})") from None
+
+
+def _parquet_row(name: str, number: int, row: Any) -> Row:
+    try:
+        (found,) = row.to_pylist()
+        return Row(name, number, json.dumps(found, ensure_ascii=False, default=str).encode())
+    except UnicodeError:
+        return Row(name, number, b"", problem=("encoding", "a string that is not UTF-8"))
+
+
+def _oversized(name: str, line: int | None, size: int) -> Row:
+    reason = f"the row has {size} bytes, the limit is {MAX_ROW_BYTES}; it is left in the input"
+    return Row(name, line, b"", problem=("oversized", reason))
+
+
+_READERS: dict[InputFormat, Callable[[_Opened], Iterator[Row]]] = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "tsv": _tsv,
+    "parquet": _parquet,
+    "text": _text,
+    "html": _html,
+}

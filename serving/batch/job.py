@@ -1,0 +1,163 @@
+"""A batch job from its input to a finished output; started again it goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from serving.batch.bytestream import Meter
+from serving.batch.engine import Engine
+from serving.batch.errors import UsageError
+from serving.batch.formats import read_rows
+from serving.batch.manifest import ALL_REJECTS, SUMMARY, Manifest
+from serving.batch.options import BatchOptions
+from serving.batch.parts import Part, chosen, cut
+from serving.batch.progress import Pace, Progress
+from serving.batch.sinks import REJECTS
+from serving.batch.sources import Source, find_sources, fingerprint
+from serving.batch.store import LocalStore, Store, open_store
+from serving.batch.summary import summarise
+from serving.bundle import MANIFEST, Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished output holds; `parts_read` is how many of its parts this run read."""
+
+    parts: int
+    parts_read: int
+    articles: int
+    rejects: int
+    duplicate_ids: int
+    first_reject: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is read, with what and where to; `restart` throws an older output of a job away."""
+
+    inputs: Sequence[str]
+    output: str
+    bundle: Bundle
+    options: BatchOptions
+    restart: bool = False
+
+    def key(self, sources: Sequence[Source]) -> dict[str, Any]:
+        """What must be the same for a job to go on."""
+        manifest = (self.bundle.folder / MANIFEST).read_bytes()
+        return {
+            "khabar": version("khabar"),
+            "bundle": {
+                "name": self.bundle.name,
+                "version": self.bundle.version,
+                "sha256": hashlib.sha256(manifest).hexdigest(),
+            },
+            "options": self.options.key(),
+            "input": fingerprint(sources),
+        }
+
+    def run(self, engine: Engine, progress: Progress) -> Outcome:
+        """Read what is not done yet and finish the output.
+
+        A stop at any moment, be it by a signal, an error or a power cut, leaves whole parts; the
+        next run repeats at most those that were in hand.
+        """
+        store = open_store(self.output)
+        sources = find_sources(self.inputs, self.options.input_format)
+        _require_apart(store, sources)
+        pace = Pace(0 if self.options.limit else sum(source.size or 0 for source in sources))
+        with store.lock():
+            manifest = Manifest.open(store, self.key(sources), self.restart)
+            try:
+                read = self._read_parts(manifest, engine, sources, pace, progress)
+                outcome = _finish(manifest, self.options, pace, read)
+            except BaseException as error:
+                progress.show("stopped", pace, error=type(error).__name__)
+                raise
+            progress.show("done", pace)
+            return outcome
+
+    def _read_parts(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        sources: Sequence[Source],
+        pace: Pace,
+        progress: Progress,
+    ) -> int:
+        meter = Meter()
+        rows = chosen(read_rows(sources, self.options, meter), self.options)
+        todo = manifest.remaining(_watched(cut(rows, self.options, meter), manifest, pace))
+
+        def beat(articles: int, words: int) -> None:
+            pace.articles += articles
+            pace.words += words
+            progress.show("beat", pace)
+
+        read = 0
+        for tagged in engine.run(todo, beat):
+            receipt = manifest.enter(tagged)
+            read += 1
+            pace.parts += 1
+            pace.rejects += receipt.rejects
+            pace.bytes_read = max(pace.bytes_read, tagged.part.bytes_read)
+            progress.show("part", pace, part=receipt.part)
+        for number in manifest.repeated:
+            progress.show(
+                "note", pace, message=f"part {number}: files were missing, it was read again"
+            )
+        return read
+
+
+def _watched(parts: Iterator[Part], manifest: Manifest, pace: Pace) -> Iterator[Part]:
+    """The same parts; those at the beginning that are done already count for no speed."""
+    at_the_beginning = True
+    for part in parts:
+        at_the_beginning &= part.number in manifest.done
+        if at_the_beginning:
+            pace.began_bytes = pace.bytes_read = part.bytes_read
+            pace.began = pace.clock()
+        yield part
+
+
+def _finish(manifest: Manifest, options: BatchOptions, pace: Pace, parts_read: int) -> Outcome:
+    """Gather the rejects, write the summary, close the manifest."""
+    store = manifest.store
+    summary = summarise(manifest, options.output_format)
+    with store.writing(ALL_REJECTS) as out:
+        for receipt in manifest.in_order():
+            out.write(manifest.read(receipt, REJECTS) or b"")
+    if parts_read or not manifest.complete or store.size(SUMMARY) is None:
+        found = {"parts": manifest.parts, **summary.to_dict()}
+        run = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **pace.to_dict()}
+        run.pop("seconds_left")
+        text = json.dumps({**found, "run": run}, ensure_ascii=False, indent=1)
+        store.write(SUMMARY, text.encode("utf-8", "backslashreplace"))
+    manifest.finish()
+    first = summary.first_rejects[0] if summary.first_rejects else None
+    return Outcome(
+        manifest.parts,
+        parts_read,
+        summary.articles,
+        summary.rejects.total(),
+        summary.repeated,
+        f"{first['source']}:{first['line'] or ''} {first['reason']}" if first else None,
+    )
+
+
+def _require_apart(store: Store, sources: Sequence[Source]) -> None:
+    """Refuse an output whose files would be read as input."""
+    if not isinstance(store, LocalStore):
+        return
+    root = os.path.join(os.path.abspath(store.root), "")
+    for source in sources:
+        if source.is_local and os.path.abspath(source.path).startswith(root):
+            raise UsageError(
+                f"{store.name}: the input {source.name} lies in the output; give another output"
+            )
