@@ -1,6 +1,7 @@
 """Tagged articles as one HTML file: the page's own CSS and JS with the data inside.
 
-`khabar tag --html FILE` writes it; `page/page.js` draws it, as it draws the page of the service.
+`khabar tag --html FILE` writes it; the scripts of `page/` draw it, as they draw the page of the
+service, which serves them as they are.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from typing import Any
 from annotations.labels import EntityType, label_schema
 from serving.prediction import Article, Prediction
 
-STYLE_LINK = '<link rel="stylesheet" href="static/page.css">'
-SCRIPT_LINK = '<script src="static/page.js" defer></script>'
+# The files of the page beside index.html: the service serves each as static/NAME.
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
+
+# How index.html names its own files; nothing else in it may have an address.
+_STYLE_LINK = re.compile(r'<link rel="stylesheet" href="static/([a-z]+\.css)">')
+_SCRIPT_LINK = re.compile(r'<script src="static/([a-z]+\.js)"(?: defer)?></script>')
+_BEGIN_LINK = '<script src="static/begin.js" defer></script>'  # the script that reads the data
 
 # A part of index.html that only the service has: the form, the buttons, what they need.
 _LIVE = re.compile(r"[ \t]*<!-- live -->.*?<!-- /live -->\n?", re.DOTALL)
@@ -28,7 +34,7 @@ _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
 def page_file(name: str) -> str:
-    """The text of a file of the page: index.html, page.css or page.js."""
+    """The text of a file of the page, as `index.html`."""
     return (resources.files("serving") / "page" / name).read_text(encoding="utf-8")
 
 
@@ -58,13 +64,15 @@ def html_view(items: Sequence[tuple[Article, Prediction]], model: dict[str, Any]
         "labels": labels_dict(),
         "model": model,
     }
-    style, script = page_file("page.css"), page_file("page.js")
-    charset = '<meta charset="utf-8">'
     page = _LIVE.sub("", page_file("index.html"))
-    page = _replace(page, charset, f"{charset}\n{_policy(style, script)}")
-    page = _replace(page, STYLE_LINK, f"<style>{style}</style>")
+    styles = [page_file(name) for name in _STYLE_LINK.findall(page)]
+    scripts = [page_file(name) for name in _SCRIPT_LINK.findall(page)]
+    charset = '<meta charset="utf-8">'
+    page = _replace(page, charset, f"{charset}\n{_policy(styles, scripts)}")
     inline = f'<script type="application/json" id="khabar-data">{script_json(data)}</script>\n'
-    return _replace(page, SCRIPT_LINK, f"{inline}<script>{script}</script>")
+    page = _replace(page, _BEGIN_LINK, inline + _BEGIN_LINK)  # its JSON has no `<`, so no link
+    page = _STYLE_LINK.sub(lambda found: f"<style>{page_file(found[1])}</style>", page)
+    return _SCRIPT_LINK.sub(lambda found: f"<script>{page_file(found[1])}</script>", page)
 
 
 def script_json(value: object) -> str:
@@ -81,12 +89,12 @@ def _article_dict(article: Article) -> dict[str, str | None]:
     return {"id": article.id, "title": article.title, "text": article.text}
 
 
-def _policy(style: str, script: str) -> str:
-    """The meta element that lets this style and this script run, and nothing else load."""
+def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """The meta element that lets these styles and scripts run, and nothing else load."""
     rules = [
         "default-src 'none'",
-        f"style-src '{_digest(style)}'",
-        f"script-src '{_digest(script)}'",
+        f"style-src {_digests(styles)}",
+        f"script-src {_digests(scripts)}",
         "img-src data:",
         "base-uri 'none'",
         "form-action 'none'",
@@ -94,8 +102,9 @@ def _policy(style: str, script: str) -> str:
     return f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">'
 
 
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _digests(texts: Sequence[str]) -> str:
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
 
 
 def _replace(page: str, old: str, new: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.runtime import Floats, Ints
 from serving.tagger import Tagger
+from tests.browser import answers, browser, chromium_path, door, site  # noqa: F401 - fixtures
 from tests.served import service  # noqa: F401 - a fixture
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 READY_S = 120  # a busy machine loads the model slowly
+STOP_S = 30
 JSON = {"Content-Type": "application/json"}
 
 
@@ -102,21 +103,25 @@ def served(folder: Path, *arguments: str, **environment: str) -> Iterator[Served
     command = [sys.executable, "-m", "khabar", "serve", "--port", str(port), *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=Path(__file__).parents[1], env=env | environment, stdout=out, stderr=out,
-            start_new_session=True,
-        )  # fmt: skip
+            command, cwd=Path(__file__).parents[1], env=env | environment, stdout=out, stderr=out
+        )
     service = Served(process, port, log)
     try:
         service.wait_until_ready()
         yield service
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a service and its workers, which have sessions of their own."""
+    if process.poll() is not None:
+        return
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(signal.SIGTERM)
+    for left in psutil.wait_procs(family, timeout=STOP_S)[1]:
+        left.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import khabar
 from annotations.markup import parse_markup
+from tests.served import Served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,9 +20,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_python_example_runs_and_prints_the_entities(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    snippet, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(snippet, "README.md", "exec"), {})
     assert "القائم" in capsys.readouterr().out
+
+
+def test_the_example_of_the_client_prints_the_entities(
+    service: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    snippet = snippet.replace("http://127.0.0.1:3000", service.address)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "بغداد" in capsys.readouterr().out
 
 
 def test_the_markup_example_is_read() -> None:
@@ -32,7 +42,7 @@ def test_the_markup_example_is_read() -> None:
 
 
 def test_the_curl_example_sends_a_request_that_the_service_takes() -> None:
-    from serving.http import parse_request
+    from serving.api.schema import parse_request
 
     (body,) = re.findall(r"-d '(.*?)'\n", README, re.DOTALL)
     request = parse_request(body.encode())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.prediction import MAX_CODE_POINTS, Article, Attitude, Entity, Labelled, Prediction
-from serving.view import html_view, labels_dict, page_file, script_json
+from serving.view import MEDIA_TYPES, html_view, labels_dict, page_file, script_json
 
 MODEL = {"name": "khabar", "version": "1", "experimental": ["stance"]}
+FOLDER = Path(__file__).parents[1] / "serving" / "page"
+NAMES = [path.name for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES]
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "</SCRIPT  ><img src=x onerror=alert(1)>",
@@ -103,7 +108,8 @@ def test_the_file_refers_to_nothing_outside_and_has_no_form() -> None:
     assert references
     assert all(reference.startswith(("#", "data:")) for reference in references)
     assert not {tag for tag, _ in page.elements} & {"form", "textarea", "dialog", "iframe", "img"}
-    assert not re.search(r"@import|url\(|https?:", page_file("page.css"))
+    for name in NAMES:
+        assert not re.search(r"@import|url\(|https?:", page_file(name)), name
 
 
 def test_several_articles_keep_their_order_and_an_error_its_place() -> None:
@@ -114,25 +120,40 @@ def test_several_articles_keep_their_order_and_an_error_its_place() -> None:
     assert [item["prediction"]["error"] for item in data["items"]] == [None, "text is empty", None]
 
 
-def test_the_policy_of_the_file_allows_its_own_style_and_script_only() -> None:
-    page = Page(html_view([], MODEL))
-    policies = [attrs["content"] or "" for _, attrs in page.elements if "http-equiv" in attrs]
+def test_the_policy_of_the_file_allows_its_own_styles_and_scripts_only() -> None:
+    page = html_view([], MODEL)
+    policies = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    inside = re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", page, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inside]
     assert len(policies) == 1
     assert policies[0].startswith("default-src 'none'")
-    assert policies[0].count("'sha256-") == 2
+    assert re.findall(r"'sha256-([^']+)'", policies[0]) == digests
     assert "unsafe" not in policies[0]
+
+
+def test_the_file_holds_no_word_of_the_service() -> None:
+    page = html_view([], MODEL)
+    assert "v1/" not in page and "fetch(" not in page
+
+
+def test_every_file_of_the_page_is_loaded_once() -> None:
+    loaded = re.findall(r'(?:src|href)="static/([^"]+)"', page_file("index.html"))
+    assert sorted(loaded) == sorted(NAMES)
+    assert {path.name for path in FOLDER.iterdir()} == {"index.html", *NAMES}
 
 
 def test_the_page_has_no_inline_style_or_handler_and_writes_no_html() -> None:
     for tag, attributes in Page(page_file("index.html")).elements:
         assert not [name for name in attributes if name == "style" or name.startswith("on")], tag
-    script = page_file("page.js")
     writers = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?:"
-    assert not re.search(writers, script)
-    assert not re.search(r"</script|<!--|</style", script + page_file("page.css"), re.IGNORECASE)
+    for name in NAMES:
+        text = page_file(name)
+        assert not re.search(writers, text), name
+        assert not re.search(r"</script|<!--|</style", text, re.IGNORECASE), name
+        assert name.endswith("css") or text.startswith('"use strict";\n/* '), name
 
 
 def test_the_page_knows_the_limit_of_the_service() -> None:
-    found = re.search(r"const MAX_CODE_POINTS = (\d+)", page_file("page.js"))
+    found = re.search(r"const MAX_CODE_POINTS = (\d+)", page_file("panel.js"))
     assert found is not None
     assert int(found[1]) == MAX_CODE_POINTS

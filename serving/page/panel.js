@@ -1,0 +1,61 @@
+"use strict";
+/* The dialog in which another article is pasted. */
+
+const MAX_CODE_POINTS = 200000; // as MAX_CODE_POINTS of serving/prediction.py
+
+/** `send` reads the article of the dialog or throws. */
+function startPanel(send) {
+  const [panel, form, text, problem] = [byId("panel"), byId("form"), byId("text"), byId("problem")];
+  const submit = byId("submit");
+  let busy = false;
+  const codePoints = () => codePointTable(text.value).length - 1;
+  const count = () => {
+    byId("count").textContent = `${number.format(codePoints())} من ${number.format(MAX_CODE_POINTS)} رمز`;
+  };
+  const setBusy = (on) => {
+    busy = on;
+    form.setAttribute("aria-busy", String(on));
+    submit.setAttribute("aria-disabled", String(on));
+    submit.textContent = on ? "يُقرأ المقال…" : "حلّل";
+  };
+  const refuse = (message) => {
+    drawFailure(problem, articleFailure(message));
+    text.focus();
+  };
+  const asked = () => {
+    const targets = byId("targets").value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const claim = byId("claim").value.trim();
+    return { text: text.value, targets: targets.length ? targets : "auto", claims: claim ? [claim] : [] };
+  };
+  async function read() {
+    if (busy) return;
+    problem.hidden = true;
+    if (!text.value.trim()) refuse("empty");
+    else if (codePoints() > MAX_CODE_POINTS) refuse("limit");
+    else {
+      setBusy(true);
+      try {
+        await send(asked());
+      } catch (error) {
+        drawFailure(problem, failureOf(error), error.needsKey ? read : null);
+        problem.scrollIntoView({ block: "nearest" });
+      } finally {
+        setBusy(false);
+      }
+    }
+  }
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    read();
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) read();
+  });
+  text.addEventListener("input", count);
+  byId("close").addEventListener("click", () => panel.close());
+  byId("open").addEventListener("click", () => {
+    panel.showModal();
+    text.focus();
+    count();
+  });
+}
