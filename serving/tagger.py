@@ -25,7 +25,7 @@ from serving.mentions import (
 )
 from serving.prediction import Article, Attitude, Labelled, Prediction, article_problem
 from serving.reader import Reader, Reading
-from serving.runtime import Backend, Device
+from serving.runtime import Backend, Device, Floats
 
 ANSWER_HEAD = "khabar"
 GROUP_CODE_POINTS = 32_768  # about 9,000 pieces, a few batches of the model
@@ -136,11 +136,7 @@ class Tagger:
 
     def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:
-            logits = reading.texts[head.name]
-            if title is not None and len(title.word_index):  # a title of marks alone says nothing
-                shares = [len(reading.encoded.pieces), len(title.encoded.pieces)]
-                both = [logits, title.texts[head.name]]
-                logits = np.average(both, axis=0, weights=shares).astype(np.float32)
+            logits = text_logits(head, reading, title)
             probabilities = np.exp(log_softmax(logits / head.temperature))
             best = int(probabilities.argmax())
             return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)
@@ -153,6 +149,16 @@ class Tagger:
             return ()
         head = self.bundle.head(name)
         return attitudes(self.reader, head, article.text, reading.encoded, article.title, asked)
+
+
+def text_logits(head: Head, reading: Reading, title: Reading | None) -> Floats:
+    """What a head of texts says of a text and its title, each weighed by its length, (width,)."""
+    logits = reading.texts[head.name]
+    if title is None or not len(title.word_index):  # a title of marks alone says nothing
+        return logits
+    shares = [len(reading.encoded.pieces), len(title.encoded.pieces)]
+    both = np.average([logits, title.texts[head.name]], axis=0, weights=shares)
+    return both.astype(np.float32)
 
 
 def _groups(articles: Sequence[Article]) -> Iterator[list[Article]]:

@@ -30,6 +30,16 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     assert fit_temperature(*drawn(temperature, 3000)) == pytest.approx(temperature, rel=0.12)
 
 
+def test_a_weight_counts_as_that_many_items() -> None:
+    logits, gold = drawn(3.0, 200)
+    other_logits, other_gold = drawn(0.5, 200, seed=2)
+    both = np.concatenate([logits, other_logits])
+    repeated = np.concatenate([np.repeat(logits, 9, axis=0), other_logits])
+    weighed = fit_temperature(both, [*gold, *other_gold], [9.0] * 200 + [1.0] * 200)
+    assert weighed == fit_temperature(repeated, [*np.repeat(gold, 9), *other_gold])
+    assert weighed > fit_temperature(both, [*gold, *other_gold])
+
+
 @pytest.mark.parametrize("items", [1, 10, 49])
 def test_too_few_labels_leave_the_temperature_at_one(
     items: int, caplog: pytest.LogCaptureFixture
@@ -105,7 +115,7 @@ def test_a_head_that_guesses_learns_to_say_so(tagger: Tagger) -> None:
         if word in ("القوات", "القائم")
     )
     documents = [Document(f"d{i}", text, entities=gold, label_set="anercorp") for i in range(12)]
-    head = calibrate_head(tagger, tagger.bundle.head("anercorp"), documents)
+    head = calibrate_head(tagger, tagger.bundle.head("anercorp"), [documents])
     assert (head.slope, head.intercept) != (1.0, 0.0)
     before = mean_confidence(tagger, tagger.bundle.head("anercorp"), [text] * 12)
     after = mean_confidence(tagger, head, [text] * 12)
@@ -126,9 +136,9 @@ def test_labels_drawn_at_random_ask_for_a_high_temperature(tagger: Tagger, name:
         Document(f"d{i}", "دخلت القوات القائم", topic=label, claims=(Claim("دخلت القائم", label),))
         for i, label in enumerate(labels)
     ]
-    fitted = calibrate_head(tagger, head, documents)
+    fitted = calibrate_head(tagger, head, [documents])
     assert fitted.temperature > 2
-    assert calibrate_head(tagger, head, documents[:20]).temperature == 1.0
+    assert calibrate_head(tagger, head, [documents[:20]]).temperature == 1.0
 
 
 def test_confidence_grows_with_the_score_and_stays_between_zero_and_one() -> None:

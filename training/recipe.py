@@ -210,7 +210,7 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
     tagger = Tagger.from_bundle(folder)
     heads = []
     for head in manifest.heads:
-        sources = [source.corpus for source in recipe.sources if source.head == head.name]
-        documents = [document for corpus in sources for document in load(corpus, "calibration")]
-        heads.append(calibrate_head(tagger, head, documents) if documents else head)
+        corpora = [source.corpus for source in recipe.sources if source.head == head.name]
+        sources = [found for corpus in corpora if (found := load(corpus, "calibration"))]
+        heads.append(calibrate_head(tagger, head, sources) if sources else head)
     return tuple(heads)

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from annotations.schema import Document
 from serving.bundle import Head
 from serving.decoding import log_softmax
-from serving.tagger import Tagger
+from serving.tagger import Tagger, text_logits
 from training.examples import pairs_of
 
 log = logging.getLogger(__name__)
@@ -23,15 +23,19 @@ TEMPERATURES = np.geomspace(0.3, 6.0, 60)
 MIN_ITEMS = 50  # fewer say nothing of a probability
 
 
-def fit_temperature(logits: Floats, gold: Sequence[int]) -> float:
+def fit_temperature(
+    logits: Floats, gold: Sequence[int], weights: Sequence[float] | None = None
+) -> float:
     """The temperature under which the logits (items, labels) make the gold likeliest (Guo et al.
-    2017).
+    2017); `weights` say how much each item counts.
     """
     if len(gold) < MIN_ITEMS:
         log.warning("%d items, too few to calibrate; scores stay as they are", len(gold))
         return 1.0
     index = np.arange(len(gold))
-    losses = [-log_softmax(logits / t)[index, gold].mean() for t in TEMPERATURES]
+    losses = [
+        -np.average(log_softmax(logits / t)[index, gold], weights=weights) for t in TEMPERATURES
+    ]
     return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
 
 
@@ -50,11 +54,16 @@ def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, fl
     return round(float(fitted.coef_[0, 0]), 4), round(float(fitted.intercept_[0]), 4)
 
 
-def calibrate_head(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A head calibrated on documents; the tagger must hold it uncalibrated."""
-    if head.kind in ("nested", "flat"):
-        return calibrate_words(tagger, head, documents)
-    return (calibrate_texts if head.kind == "text" else calibrate_pairs)(tagger, head, documents)
+def calibrate_head(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
+    """A head calibrated on the documents of its sources; the tagger must hold it uncalibrated.
+
+    Of a head of texts each source counts alike: a corpus of thousands must not speak for an outlet
+    of which there are tens.
+    """
+    if head.kind == "text":
+        return calibrate_texts(tagger, head, sources)
+    documents = [document for source in sources for document in source]
+    return (calibrate_pairs if head.kind == "pair" else calibrate_words)(tagger, head, documents)
 
 
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
@@ -82,11 +91,19 @@ def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -
     return head.model_copy(update={"slope": slope, "intercept": intercept})
 
 
-def calibrate_texts(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A topic head with the temperature fitted on documents."""
-    readings = [tagger.reader.read(document.text) for document in documents]
-    logits = np.stack([reading.texts[head.name] for reading in readings])
-    return _with_temperature(head, logits, [head.labels.index(str(d.topic)) for d in documents])
+def calibrate_texts(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
+    """A topic head with the temperature fitted on the documents of its sources, their titles read
+    as in serving.
+    """
+    logits, gold, weights = [], [], []
+    for documents in sources:
+        for document in documents:
+            reading = tagger.reader.read(document.text)
+            title = tagger.reader.read(document.title) if document.title else None
+            logits.append(text_logits(head, reading, title))
+            gold.append(head.labels.index(str(document.topic)))
+            weights.append(1 / len(documents))
+    return _with_temperature(head, np.stack(logits), gold, weights)
 
 
 def calibrate_pairs(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
@@ -97,7 +114,9 @@ def calibrate_pairs(tagger: Tagger, head: Head, documents: Sequence[Document]) -
     return _with_temperature(head, logits, [label for _, _, label in rows])
 
 
-def _with_temperature(head: Head, logits: Floats, gold: Sequence[int]) -> Head:
-    temperature = fit_temperature(logits, gold)
+def _with_temperature(
+    head: Head, logits: Floats, gold: Sequence[int], weights: Sequence[float] | None = None
+) -> Head:
+    temperature = fit_temperature(logits, gold, weights)
     log.info("%s: calibrated on %d items: temperature %s", head.name, len(gold), temperature)
     return head.model_copy(update={"temperature": temperature})
