@@ -83,10 +83,13 @@ def metrics() -> Metrics:
 
 
 def open_tagger() -> Tagger:
-    """The Tagger of KHABAR_BUNDLE, or of the bundle that comes with the package."""
+    """The Tagger of KHABAR_BUNDLE, of the Bento, or of the bundle that comes with the package."""
+    from serving.model_store import bento_bundle
     from serving.tagger import Tagger  # here: only the worker needs ONNX Runtime
 
-    return Tagger.from_bundle(bundle_folder() or DEFAULT_FOLDER, device=SETTINGS.device)
+    service: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
+    folder = bundle_folder() or bento_bundle(service.bento) or DEFAULT_FOLDER
+    return Tagger.from_bundle(folder, device=SETTINGS.device)
 
 
 @bentoml.service(
