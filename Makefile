@@ -17,7 +17,7 @@ help:
 
 .venv-dev/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python $(PIP) -e ".[train,tracking,batch,dev]"
+	.venv-dev/bin/python $(PIP) -e ".[train,tracking,batch,ray,dev]"
 	@touch $@
 
 serve: .venv/.done

@@ -165,6 +165,7 @@ class Bundle:
         return {
             "name": manifest.name,
             "version": manifest.version,
+            "sha256": sha256(self.folder / MANIFEST),
             "encoder": manifest.encoder,
             "heads": {
                 head.name: {"kind": head.kind, "labels": list(head.labels)}

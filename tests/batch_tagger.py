@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
-from serving.batch.tagging import Beat, TaggedPart, tag_part
+from serving.batch.sinks import jsonl
+from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
+from serving.mentions import entity_groups
 from serving.prediction import (
     Article,
     Attitude,
     Entity,
-    EntityGroup,
     Labelled,
     Prediction,
     article_problem,
@@ -57,17 +59,12 @@ class NameTagger:
         problem = article_problem(article)
         if problem is not None:
             return Prediction(article.id, error=problem)
+        found = list(re.finditer("|".join(NAMES), article.text))
+        first = {m[0]: f"e{i}" for i, m in reversed([*enumerate(found, 1)])}
         entities = tuple(
-            Entity(f"e{i}", m.start(), m.end(), m[0], NAMES[m[0]], None, 0.875, m[0], f"e{i}")
-            for i, m in enumerate(re.finditer("|".join(NAMES), article.text), 1)
+            Entity(f"e{i}", m.start(), m.end(), m[0], NAMES[m[0]], None, 0.875, m[0], first[m[0]])
+            for i, m in enumerate(found, 1)
         )
-        groups = tuple(
-            EntityGroup(
-                f"g{i}", name, NAMES[name], None,
-                tuple(e.id for e in entities if e.text == name), 0.875, 0.5,
-            )
-            for i, name in enumerate(sorted({e.text for e in entities}))
-        )  # fmt: skip
         targets = () if article.targets == "auto" else article.targets
         return Prediction(
             article.id,
@@ -75,12 +72,32 @@ class NameTagger:
             (Labelled("politics", round(1 / (1 + len(article.text) % 7), 4)),),
             tuple(Attitude(t, "favor", 0.5, ((0, len(article.text)),)) for t in targets),
             tuple(Attitude(c, "agree", 0.5, ()) for c in article.claims),
-            groups,
+            entity_groups(entities, len(article.text)),
         )
 
 
 def make_names(bundle: Path, seconds: float = 0) -> NameTagger:
     return NameTagger(seconds)
+
+
+class DyingTagger(NameTagger):
+    """Ends its process the first time that it is asked, and leaves a mark."""
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__()
+        self.mark = mark
+
+    def tag(
+        self, articles: Sequence[Article], max_code_points: int | None = None
+    ) -> list[Prediction]:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().tag(articles)
+
+
+def make_dying(bundle: Path) -> DyingTagger:
+    return DyingTagger(bundle / "died")
 
 
 @dataclass
@@ -90,6 +107,7 @@ class InlineEngine:
     options: BatchOptions
     stop_before: int | None = None
     error: BaseException = field(default_factory=KeyboardInterrupt)
+    tagger: TagsArticles = field(default_factory=lambda: NameTagger())
     seen: list[int] = field(default_factory=list)
 
     def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:
@@ -97,7 +115,7 @@ class InlineEngine:
             if part.number == self.stop_before:
                 raise self.error
             self.seen.append(part.number)
-            yield tag_part(part, NameTagger(), self.options, beat)
+            yield tag_part(part, self.tagger, self.options, beat)
 
 
 @dataclass(frozen=True)
@@ -136,20 +154,25 @@ def run(
 ) -> Outcome:
     """Run a job with the tagger of names; its bundle lies beside the output."""
     from serving.batch.job import Job
+    from serving.batch.model import ModelId
 
     asked = BatchOptions(**{"part_rows": 2} | options)
     found = bundle or fake_bundle(Path(str(output).replace("://", "")).with_suffix(".bundle"))
-    job = Job([str(name) for name in inputs], str(output), found, asked, restart)
+    model = ModelId.of_bundle(found)
+    job = Job([str(name) for name in inputs], str(output), model, asked, restart)
     return job.run(engine or InlineEngine(asked), progress or Heard())
 
 
 def tree(output: Path) -> Mapping[str, bytes]:
-    """The files of an output by name; the summary without what a run took."""
+    """The files of an output by name; the summary without what a run took, its page checked."""
+    from serving.batch.overview import overview_html
+
     found = {
         p.relative_to(output).as_posix(): p.read_bytes() for p in output.rglob("*") if p.is_file()
     }
     if "summary.json" in found:
         summary = json.loads(found["summary.json"])
+        assert found.pop("summary.html").decode() == overview_html(summary)
         del summary["run"]
         found["summary.json"] = json.dumps(summary, ensure_ascii=False).encode()
     return found
@@ -170,19 +193,40 @@ def rejects(output: Path) -> list[dict[str, Any]]:
 
 def write_jsonl(path: Path, texts: Sequence[str], **fields: object) -> Path:
     rows = [{"id": f"a{i}", "text": text} | fields for i, text in enumerate(texts)]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_bytes(lines.encode())
+    path.write_bytes(jsonl(rows))
     return path
 
 
+def start_job(
+    given: Path, output: Path, seconds: float, engine: str = "local"
+) -> subprocess.Popen[bytes]:
+    """`main` in a process of its own."""
+    tests = Path(__file__).parent
+    code = f"import sys; sys.path[:0] = [{str(tests)!r}]; import batch_tagger as b; b.main()"
+    command = [sys.executable, "-c", code, str(given), str(output), str(seconds), engine]
+    return subprocess.Popen(command, cwd=tests.parent)
+
+
+def receipts(output: Path) -> int:
+    """How many parts of a running job are done."""
+    return len(list((output / "done").glob("part-*"))) if (output / "done").is_dir() else 0
+
+
 def main() -> None:
-    """A job with worker processes, to be killed: INPUT OUTPUT SECONDS (that an article takes)."""
+    """A job with two workers, to be killed: INPUT OUTPUT SECONDS (that an article takes) ENGINE."""
+    from serving.batch.cluster import RayEngine
     from serving.batch.job import Job
     from serving.batch.local import LocalEngine
+    from serving.batch.model import ModelId
 
-    given, output, seconds = sys.argv[1:]
+    given, output, seconds, name = sys.argv[1:]
     options = BatchOptions(part_rows=4)
     bundle = fake_bundle(Path(output).with_suffix(".bundle"))
     make = partial(make_names, seconds=float(seconds))
-    job = Job([given], output, bundle, options)
-    job.run(LocalEngine(bundle.folder, options, 2, make), Heard())
+    engine: Engine = LocalEngine(bundle.folder, options, 2, make)
+    if name == "ray":
+        import ray
+
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        engine = RayEngine(bundle.folder, options, 2, make_tagger=make)
+    Job([given], output, ModelId.of_bundle(bundle), options).run(engine, Heard())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +32,19 @@ def given(tmp_path: Path) -> Path:
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tagger of names in this process stands in for workers."""
     monkeypatch.setattr(
-        "serving.batch.local.LocalEngine", lambda bundle, options, workers: InlineEngine(options)
+        "serving.batch.engines.LocalEngine", lambda bundle, options, workers: InlineEngine(options)
     )
-    monkeypatch.setattr("serving.batch.local.bundle_tagger", lambda bundle: NameTagger())
+    monkeypatch.setattr("serving.batch.engines.bundle_tagger", lambda bundle: NameTagger())
 
 
 class Done:
     """A command that has run: its status, what it printed and what it said of errors."""
 
     def __init__(self, *words: object) -> None:
-        result = CliRunner().invoke(batch_app, [str(word) for word in words])
+        command = [str(word) for word in words]
+        if command[0] != "batch-compare":
+            command.insert(0, "batch")
+        result = CliRunner().invoke(batch_app, command)
         assert result.exception is None or isinstance(result.exception, SystemExit), (
             f"a traceback would be shown: {result.exception!r}"
         )
@@ -126,7 +131,7 @@ def test_a_signal_exits_with_130_and_the_job_goes_on(
 
     words = ("--part-rows", 1, given, tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr("serving.batch.local.LocalEngine", lambda b, options, w: Signalled(options))
+        patch.setattr("serving.batch.engines.LocalEngine", lambda b, options, w: Signalled(options))
         done = Done(*words)
     assert done.status == 130
     assert done.err.endswith("out: interrupted; start the same command to go on\n")
@@ -167,7 +172,8 @@ def test_the_time_is_estimated_from_a_sample_of_all(tmp_path: Path) -> None:
     ticks = iter(range(0, 1000, 64))  # the sample takes 64 seconds
     given = write_jsonl(tmp_path / "a.jsonl", ["بغداد"] * 10 + ["محمد في بغداد"] * 310)
     options = BatchOptions(part_rows=100)
-    found = estimate([str(given)], options, 2, NameTagger, clock=lambda: float(next(ticks)))
+    open_tagger = partial(nullcontext, NameTagger())
+    found = estimate([str(given)], options, 2, open_tagger, clock=lambda: float(next(ticks)))
     assert (found.articles, found.parts, found.sampled) == (320, 4, 32)
     assert found.seconds == pytest.approx(320, rel=0.02)  # 64 / 32 * 320 / 2
     assert "about 5 min with 2 workers, by the time that 32 of the articles took" in found.to_text()
@@ -191,7 +197,7 @@ def test_the_shipped_bundle_gives_what_the_tagger_does(
             return (tag_part(part, Tagger.default(), self.options, beat) for part in parts)
 
     monkeypatch.setattr(
-        "serving.batch.local.LocalEngine", lambda b, options, w: RealEngine(options)
+        "serving.batch.engines.LocalEngine", lambda b, options, w: RealEngine(options)
     )
     text = "أوصلت القوات العراقية إلى مدينة القائم 😀 وبالبوكمال."
     given = write_jsonl(tmp_path / "a.jsonl", [text])

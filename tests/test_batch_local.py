@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import cycle, islice
@@ -17,10 +16,13 @@ from batch_tagger import (
     POISON,
     NameTagger,
     fake_bundle,
+    make_dying,
     make_names,
+    receipts,
     rejects,
     results,
     run,
+    start_job,
     tree,
     write_jsonl,
 )
@@ -30,7 +32,6 @@ from serving.batch.errors import BatchError
 from serving.batch.local import LocalEngine
 from serving.batch.options import BatchOptions
 
-TESTS = Path(__file__).parent
 TEXTS = [f"وصل محمد إلى بغداد {'يوما ' * (i % 5)}" for i in range(60)]
 OPTIONS = BatchOptions(part_rows=4)
 
@@ -65,9 +66,18 @@ def test_a_part_over_which_workers_die_is_named_and_the_rest_is_kept(tmp_path: P
     assert len(list((tmp_path / "out" / "done").iterdir())) == 2
 
 
+def test_a_part_whose_worker_died_is_read_again(tmp_path: Path) -> None:
+    given = write_jsonl(tmp_path / "a.jsonl", TEXTS[:20])
+    bundle = fake_bundle(tmp_path / "bundle")
+    run([given], tmp_path / "one", bundle=bundle, part_rows=4)
+    run([given], tmp_path / "two", engine(bundle.folder, make_dying), bundle, part_rows=4)
+    assert (bundle.folder / "died").exists()
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
-    [(refuse, "damaged; copy it again"), (fail, r"a worker failed \(ZeroDivisionError in test_b")],
+    [(refuse, "damaged; copy it again"), (fail, r"a worker failed \(ZeroDivisionError at test_b")],
 )
 def test_a_worker_that_cannot_begin_says_why(tmp_path: Path, make: Any, words: str) -> None:
     given = write_jsonl(tmp_path / "a.jsonl", TEXTS[:4])
@@ -75,16 +85,6 @@ def test_a_worker_that_cannot_begin_says_why(tmp_path: Path, make: Any, words: s
     with pytest.raises(BatchError, match=words) as caught:
         run([given], tmp_path / "out", engine(bundle.folder, make, 1), bundle)
     assert "محمد" not in str(caught.value)
-
-
-def start(given: Path, output: Path, seconds: float) -> subprocess.Popen[bytes]:
-    code = f"import sys; sys.path[:0] = [{str(TESTS)!r}]; import batch_tagger as b; b.main()"
-    command = [sys.executable, "-c", code, str(given), str(output), str(seconds)]
-    return subprocess.Popen(command, cwd=TESTS.parent)
-
-
-def receipts(output: Path) -> int:
-    return len(list((output / "done").glob("part-*"))) if (output / "done").is_dir() else 0
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
@@ -116,7 +116,7 @@ def test_a_job_that_is_killed_again_and_again_ends_as_if_it_never_was(
     bundle = fake_bundle(output.with_suffix(".bundle"))
     workers: list[int] = []
     for parts in kills:  # so many are done, then it is killed
-        process = start(given, output, seconds)
+        process = start_job(given, output, seconds)
         while receipts(output) < parts:
             assert process.poll() is None
             time.sleep(0.002)
@@ -126,7 +126,7 @@ def test_a_job_that_is_killed_again_and_again_ends_as_if_it_never_was(
     assert len(workers) >= 2 * len(kills)
     while any(map(alive, workers)):  # they end by themselves
         time.sleep(0.01)
-    assert start(given, output, 0).wait() == 0
+    assert start_job(given, output, 0).wait() == 0
     run([given], whole, bundle=bundle, part_rows=4)
     assert tree(output) == tree(whole)
     assert [r["id"] for r in results(output)] == [f"a{i}" for i in range(articles)]

@@ -126,6 +126,7 @@ def _model() -> Schema:
     fields = {
         "name": STRING,
         "version": STRING,
+        "sha256": told(STRING, "Of its bundle.json, which names all its files."),
         "encoder": STRING,
         "heads": {"type": "object", "additionalProperties": head},
         "experimental": told(a_list(STRING), "Heads whose answers are not to be relied on yet."),

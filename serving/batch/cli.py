@@ -1,12 +1,13 @@
-"""`khabar batch`: archives of articles from the shell.
+"""`khabar batch`: archives of articles from the shell; `khabar batch-compare`: two of its outputs.
 
-Exit codes: 0 done; 1 stopped by an error, the same command goes on; 2 asked for in a way that
-cannot begin; 3 done, with rejects, under --strict; 130 interrupted, the same command goes on.
+Exit codes of a job: 0 done; 1 stopped by an error, the same command goes on; 2 asked for in a way
+that cannot begin; 3 done, with rejects, under --strict; 130 interrupted, the same command goes on.
+Of a comparison: 0 nothing differs; 1 something does; 2 cannot be compared.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ from annotations.cli import plain_errors
 from serving.cli import BundleOption
 
 if TYPE_CHECKING:
+    from serving.batch.engines import Chosen
     from serving.batch.job import Job, Outcome
 
 batch_app = typer.Typer()
 
-USAGE, REJECTS, INTERRUPTED = 2, 3, 130
+DIFFERENT, USAGE, REJECTS, INTERRUPTED = 1, 2, 3, 130
 
 
 @batch_app.command()
@@ -70,10 +72,24 @@ def batch(
     entity_table: Annotated[
         bool, typer.Option("--entity-table/--no-entity-table", help="Write entities/ for SQL.")
     ] = True,
+    engine: Annotated[
+        str, typer.Option(help="What reads: local (processes here), http (a service) or ray.")
+    ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one a core.")
+        int | None,
+        typer.Option(min=1, help="How many read at once; by default one a core, http: 4."),
     ] = None,
     bundle: BundleOption = None,
+    url: Annotated[
+        str | None, typer.Option(help="The service of --engine http, as http://HOST:3000.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable that holds its API key.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster; by default --engine ray starts one on this machine."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count and estimate the time; write nothing.")
     ] = False,
@@ -87,9 +103,9 @@ def batch(
 ) -> None:
     """Tag an archive of articles; started again, it goes on where it was stopped."""
     with _outcomes(output):
+        from serving.batch.engines import Wanted, chosen_engine
         from serving.batch.job import Job
         from serving.batch.options import BatchOptions, InputFormat, OutputFormat
-        from serving.bundle import DEFAULT_FOLDER, Bundle
 
         options = BatchOptions(
             input_format=cast(InputFormat | None, input_format),
@@ -106,21 +122,37 @@ def batch(
             keep_text=keep_text,
             entity_table=entity_table,
         )
-        found = Bundle.load(bundle or DEFAULT_FOLDER)
-        job = Job(tuple(inputs), output, found, options, restart)
-        cores = workers or len(os.sched_getaffinity(0))
+        wanted = Wanted(engine, workers, bundle, url, api_key_env, ray_address)
+        chosen = chosen_engine(wanted, options)
+        job = Job(tuple(inputs), output, chosen.model, options, restart)
         if dry_run:
-            _estimate(job, cores)
-        elif _run(job, cores, json_logs).rejects and strict:
+            _estimate(job, chosen)
+        elif _run(job, chosen, json_logs).rejects and strict:
             raise typer.Exit(REJECTS)
 
 
-def _run(job: Job, workers: int, json_logs: bool) -> Outcome:
-    from serving.batch.local import LocalEngine
+@batch_app.command("batch-compare")
+def batch_compare(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="Folder or URL of an output.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another, of the same input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count the articles and spans that differ between two outputs of `khabar batch`."""
+    with _outcomes(first):
+        from serving.batch.comparison import compare
+        from serving.batch.manifest import Manifest
+        from serving.batch.store import open_store
+
+        found = compare(*(Manifest.finished(open_store(name)) for name in (first, second)))
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found.to_text())
+        if not found.identical:
+            raise typer.Exit(DIFFERENT)
+
+
+def _run(job: Job, chosen: Chosen, json_logs: bool) -> Outcome:
     from serving.batch.progress import progress_to
 
-    engine = LocalEngine(job.bundle.folder, job.options, workers)
-    outcome = job.run(engine, progress_to(sys.stderr, json_logs))
+    outcome = job.run(chosen.engine, progress_to(sys.stderr, json_logs))
     done = outcome.parts - outcome.parts_read
     notes = [f" ({done} were done already)" if done else ""]
     if outcome.duplicate_ids:
@@ -134,12 +166,10 @@ def _run(job: Job, workers: int, json_logs: bool) -> Outcome:
     return outcome
 
 
-def _estimate(job: Job, workers: int) -> None:
+def _estimate(job: Job, chosen: Chosen) -> None:
     from serving.batch.estimate import estimate
-    from serving.batch.local import bundle_tagger
 
-    found = estimate(job.inputs, job.options, workers, lambda: bundle_tagger(job.bundle.folder))
-    typer.echo(found.to_text())
+    typer.echo(estimate(job.inputs, job.options, chosen.at_once, chosen.tagger).to_text())
 
 
 def _column(given: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from annotations.errors import KhabarError, MissingExtraError
+from serving.logs import fault_places
 
 
 class BatchError(KhabarError):
@@ -16,10 +17,20 @@ class UsageError(BatchError):
     """A job that cannot begin as it is asked for."""
 
 
-def extra(name: str) -> Any:
-    """A module of the extra `khabar[batch]`, by its full name."""
+def failure(error: Exception) -> BatchError:
+    """What a worker fell over, as the error that stops the job.
+
+    The words of an unexpected error may quote an article, its places do not.
+    """
+    if isinstance(error, KhabarError):
+        return BatchError(str(error))
+    return BatchError(f"a worker failed ({fault_places(error)}); start again")
+
+
+def extra(name: str, of: str = "batch") -> Any:
+    """A module of an extra of khabar, by its full name."""
     try:
         return import_module(name)
     except ImportError as error:
         missing = error.name or name
-        raise MissingExtraError(f"{missing} is not installed; install khabar[batch]") from None
+        raise MissingExtraError(f"{missing} is not installed; install khabar[{of}]") from None

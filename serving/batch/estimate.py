@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 
@@ -46,9 +47,10 @@ class Estimate:
             + (f" ({why})" if why else ""),
         ]
         if self.seconds is not None:
+            with_workers = f" with {self.workers} workers" if self.workers > 1 else ""
             lines.append(
-                f"about {_spoken(self.seconds)} with {self.workers} workers, by the time that "
-                f"{self.sampled} of the articles took"
+                f"about {_spoken(self.seconds)}{with_workers}, by the time that {self.sampled} of "
+                "the articles took"
             )
         return "\n".join(lines)
 
@@ -57,7 +59,7 @@ def estimate(
     inputs: Sequence[str],
     options: BatchOptions,
     workers: int,
-    make_tagger: Callable[[], TagsArticles],
+    open_tagger: Callable[[], AbstractContextManager[TagsArticles]],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Count an input and measure a sample drawn over all of its articles; nothing is written."""
@@ -82,7 +84,8 @@ def estimate(
                 sample[at] = row
     seconds = None
     if sample:
-        taken = _seconds(sample, options, make_tagger(), clock)
+        with open_tagger() as tagger:
+            taken = _seconds(sample, options, tagger, clock)
         share = readable_bytes / max(sum(len(row.raw) for row in sample), 1)
         seconds = taken * share / workers
     return Estimate(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -15,15 +14,15 @@ from serving.batch.bytestream import Meter
 from serving.batch.engine import Engine
 from serving.batch.errors import UsageError
 from serving.batch.formats import read_rows
-from serving.batch.manifest import ALL_REJECTS, SUMMARY, Manifest
+from serving.batch.manifest import ALL_REJECTS, OVERVIEW, SUMMARY, Manifest
+from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
+from serving.batch.overview import overview_html
 from serving.batch.parts import Part, chosen, cut
 from serving.batch.progress import Pace, Progress
-from serving.batch.sinks import REJECTS
 from serving.batch.sources import Source, find_sources, fingerprint
 from serving.batch.store import LocalStore, Store, open_store
-from serving.batch.summary import summarise
-from serving.bundle import MANIFEST, Bundle
+from serving.batch.summary import Summary, summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +43,15 @@ class Job:
 
     inputs: Sequence[str]
     output: str
-    bundle: Bundle
+    model: ModelId
     options: BatchOptions
     restart: bool = False
 
     def key(self, sources: Sequence[Source]) -> dict[str, Any]:
         """What must be the same for a job to go on."""
-        manifest = (self.bundle.folder / MANIFEST).read_bytes()
         return {
             "khabar": version("khabar"),
-            "bundle": {
-                "name": self.bundle.name,
-                "version": self.bundle.version,
-                "sha256": hashlib.sha256(manifest).hexdigest(),
-            },
+            "bundle": asdict(self.model),
             "options": self.options.key(),
             "input": fingerprint(sources),
         }
@@ -76,7 +70,7 @@ class Job:
             manifest = Manifest.open(store, self.key(sources), self.restart)
             try:
                 read = self._read_parts(manifest, engine, sources, pace, progress)
-                outcome = _finish(manifest, self.options, pace, read)
+                outcome = _finish(manifest, pace, read)
             except BaseException as error:
                 progress.show("stopped", pace, error=type(error).__name__)
                 raise
@@ -106,7 +100,7 @@ class Job:
             read += 1
             pace.parts += 1
             pace.rejects += receipt.rejects
-            pace.bytes_read = max(pace.bytes_read, tagged.part.bytes_read)
+            pace.bytes_read = max(pace.bytes_read, tagged.bytes_read)
             progress.show("part", pace, part=receipt.part)
         for number in manifest.repeated:
             progress.show(
@@ -126,19 +120,14 @@ def _watched(parts: Iterator[Part], manifest: Manifest, pace: Pace) -> Iterator[
         yield part
 
 
-def _finish(manifest: Manifest, options: BatchOptions, pace: Pace, parts_read: int) -> Outcome:
+def _finish(manifest: Manifest, pace: Pace, parts_read: int) -> Outcome:
     """Gather the rejects, write the summary, close the manifest."""
     store = manifest.store
-    summary = summarise(manifest, options.output_format)
+    summary = summarise(manifest)
     with store.writing(ALL_REJECTS) as out:
-        for receipt in manifest.in_order():
-            out.write(manifest.read(receipt, REJECTS) or b"")
-    if parts_read or not manifest.complete or store.size(SUMMARY) is None:
-        found = {"parts": manifest.parts, **summary.to_dict()}
-        run = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **pace.to_dict()}
-        run.pop("seconds_left")
-        text = json.dumps({**found, "run": run}, ensure_ascii=False, indent=1)
-        store.write(SUMMARY, text.encode("utf-8", "backslashreplace"))
+        out.writelines(manifest.rejects())
+    if parts_read or not manifest.complete or None in map(store.size, (SUMMARY, OVERVIEW)):
+        _write_summary(manifest, summary, pace)
     manifest.finish()
     first = summary.first_rejects[0] if summary.first_rejects else None
     return Outcome(
@@ -149,6 +138,17 @@ def _finish(manifest: Manifest, options: BatchOptions, pace: Pace, parts_read: i
         summary.repeated,
         f"{first['source']}:{first['line'] or ''} {first['reason']}" if first else None,
     )
+
+
+def _write_summary(manifest: Manifest, summary: Summary, pace: Pace) -> None:
+    """Write the summary for programs and for people; what this run took stands apart in it."""
+    run = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **pace.to_dict()}
+    run.pop("seconds_left")
+    model = {name: manifest.job["bundle"][name] for name in ("name", "version")}
+    found = {"model": model, "parts": manifest.parts, **summary.to_dict(), "run": run}
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    for name, content in ((SUMMARY, text), (OVERVIEW, overview_html(found))):
+        manifest.store.write(name, content.encode("utf-8", "backslashreplace"))
 
 
 def _require_apart(store: Store, sources: Sequence[Source]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,8 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from annotations.errors import KhabarError
-from serving.batch.errors import BatchError
+from serving.batch.errors import BatchError, failure
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
@@ -32,11 +29,6 @@ class _Ready:
 class _Read:
     articles: int
     words: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    reason: str
 
 
 def bundle_tagger(bundle: Path) -> TagsArticles:
@@ -88,11 +80,16 @@ class LocalEngine:
                         yield answer
                     elif isinstance(answer, _Read):
                         beat(answer.articles, answer.words)
-                    elif isinstance(answer, _Failed):
-                        raise BatchError(answer.reason)
+                    elif isinstance(answer, BatchError):
+                        raise answer
                     elif answer is None:
                         pool.remove(worker)
-                        pool.append(self._replaced(worker, deaths))
+                        worker.process.join()
+                        worker.channel.close()
+                        if (
+                            worker.part is not None or not worker.ready
+                        ):  # else it died when all was done
+                            pool.append(self._replaced(worker, deaths))
         finally:
             for worker in pool:
                 worker.process.kill()
@@ -112,8 +109,6 @@ class LocalEngine:
         return _Worker(process, ours)
 
     def _replaced(self, worker: _Worker, deaths: dict[int, int]) -> _Worker:
-        worker.process.join()
-        worker.channel.close()
         code = worker.process.exitcode
         if worker.part is None:
             raise BatchError(f"a worker ended before it had work (exit {code}); start again")
@@ -127,8 +122,8 @@ class LocalEngine:
         new = self._start()
         while not new.ready:
             for _, answer in _answers([new]):
-                if isinstance(answer, _Failed):
-                    raise BatchError(answer.reason)
+                if isinstance(answer, BatchError):
+                    raise answer
                 if answer is None:
                     raise BatchError(f"a worker could not start (exit {new.process.exitcode})")
         _give(new, worker.part)
@@ -144,7 +139,7 @@ def _give(worker: _Worker, part: Part) -> None:
 
 def _answers(
     pool: list[_Worker],
-) -> Iterator[tuple[_Worker, TaggedPart | _Read | _Failed | None]]:
+) -> Iterator[tuple[_Worker, TaggedPart | _Read | BatchError | None]]:
     """What workers say, one message each of those that speak; None from one that died."""
     by_channel = {worker.channel: worker for worker in pool}
     for channel in wait(list(by_channel)):
@@ -188,10 +183,5 @@ def _work(
             )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
-    except KhabarError as error:
-        channel.send(_Failed(str(error)))
     except Exception as error:
-        # the words of an unexpected error may quote an article, its place does not
-        frame = traceback.extract_tb(sys.exc_info()[2])[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        channel.send(_Failed(f"a worker failed ({type(error).__name__} in {where}); start again"))
+        channel.send(failure(error))

@@ -14,12 +14,13 @@ from typing import Any
 
 from serving.batch.errors import BatchError, UsageError
 from serving.batch.parts import Part
-from serving.batch.sinks import ENTITIES, REJECTS, RESULTS
+from serving.batch.sinks import ENTITIES, REJECTS, RESULTS, decode_results
 from serving.batch.store import Store
 from serving.batch.tagging import TaggedPart
 
 FORMAT = 1
-MANIFEST, SUMMARY, ALL_REJECTS, DONE = "manifest.json", "summary.json", "rejects.jsonl", "done"
+MANIFEST, ALL_REJECTS, DONE = "manifest.json", "rejects.jsonl", "done"
+SUMMARY, OVERVIEW = "summary.json", "summary.html"
 _OURS = (RESULTS, ENTITIES, REJECTS, DONE)
 
 
@@ -43,8 +44,9 @@ class Receipt:
             name: (len(data), hashlib.sha256(data).hexdigest())
             for name, data in tagged.files.items()
         }
-        part = tagged.part
-        return cls(part.number, part.digest, len(part.rows), tagged.articles, tagged.rejects, files)
+        return cls(
+            tagged.number, tagged.digest, tagged.rows, tagged.articles, tagged.rejects, files
+        )
 
 
 class Manifest:
@@ -77,16 +79,35 @@ class Manifest:
             manifest = cls(store, job, {})
             manifest._write(complete=False)
             return manifest
+        manifest = cls._written(store)
+        _require_same(store.name, manifest.job, job)
+        return manifest
+
+    @classmethod
+    def finished(cls, store: Store) -> Manifest:
+        """The manifest of a job that came to its end."""
+        if store.size(MANIFEST) is None:
+            raise UsageError(f"{store.name}: no {MANIFEST}; give the output of `khabar batch`")
+        manifest = cls._written(store)
+        if not manifest.complete or store.names(DONE):
+            raise UsageError(
+                f"{store.name}: its job is not done; start the same command again to go on"
+            )
+        return manifest
+
+    @classmethod
+    def _written(cls, store: Store) -> Manifest:
+        """The manifest and the receipts that lie in a store."""
         try:
             found = json.loads(store.read(MANIFEST))
-        except ValueError:
+            receipts = [_receipt(row) for row in found["parts"] or ()]
+            receipts += _receipts(store)
+            done = {receipt.part: receipt for receipt in receipts}
+            return cls(store, dict(found["job"]), done, bool(found["complete"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise UsageError(
                 f"{store.name}/{MANIFEST}: damaged; begin anew with --restart"
             ) from None
-        _require_same(store.name, found.get("job", {}), job)
-        receipts = [_receipt(row) for row in found.get("parts") or ()] + list(_receipts(store))
-        done = {receipt.part: receipt for receipt in receipts}
-        return cls(store, job, done, bool(found.get("complete")))
 
     def remaining(self, parts: Iterable[Part]) -> Iterator[Part]:
         """The parts that are still to be read; those that are done must have the same rows."""
@@ -136,6 +157,17 @@ class Manifest:
                 return data
         return None
 
+    def results(self) -> Iterator[dict[str, Any]]:
+        """The results of all parts, in the order of the input."""
+        suffix = self.job["options"]["output_format"]
+        for receipt in self.in_order():
+            yield from decode_results(self.read(receipt, RESULTS) or b"", suffix)
+
+    def rejects(self) -> Iterator[bytes]:
+        """The rejects of all parts as lines, in the order of the input."""
+        for receipt in self.in_order():
+            yield from (self.read(receipt, REJECTS) or b"").splitlines(keepends=True)
+
     def in_order(self) -> list[Receipt]:
         """The receipts of all parts that are done."""
         return [self.done[number] for number in sorted(self.done)]
@@ -167,7 +199,7 @@ def _clear(store: Store) -> None:
     for folder in _OURS:
         for name in store.names(folder):
             store.delete(name)
-    for name in (SUMMARY, ALL_REJECTS, MANIFEST):
+    for name in (OVERVIEW, SUMMARY, ALL_REJECTS, MANIFEST):
         store.delete(name)
 
 

@@ -44,7 +44,7 @@ def encode_part(
         table = list(entity_rows(results))
         files[part_file(ENTITIES, number, suffix)] = _encoded(table, suffix, entity_schema)
     if rejects:
-        files[part_file(REJECTS, number, "jsonl")] = _jsonl(rejects)
+        files[part_file(REJECTS, number, "jsonl")] = jsonl(rejects)
     return files
 
 
@@ -118,7 +118,7 @@ def _place(pa: Any) -> list[tuple[str, Any]]:
 
 def _encoded(rows: Results, suffix: str, schema: Any) -> bytes:
     if suffix == "jsonl":
-        return _jsonl(rows)
+        return jsonl(rows)
     pa, sink = extra("pyarrow"), io.BytesIO()
     extra("pyarrow.parquet").write_table(
         pa.Table.from_pylist(list(rows), schema=schema()),
@@ -132,7 +132,8 @@ def _encoded(rows: Results, suffix: str, schema: Any) -> bytes:
     return sink.getvalue()
 
 
-def _jsonl(rows: Results) -> bytes:
+def jsonl(rows: Results) -> bytes:
+    """Rows as JSON, one a line."""
     return b"".join(_json(row) + b"\n" for row in rows)
 
 

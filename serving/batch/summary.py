@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from hashlib import blake2b
 from heapq import nsmallest
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from serving.batch.manifest import Manifest
-from serving.batch.sinks import REJECTS, RESULTS, decode_results
 
-_TOP = 50
+_TOP_OF_A_TYPE = 20
 _TOP_TARGETS = 20
 _FIRST = 10  # examples of rejects and of repeated ids
 _BINS = 10
@@ -116,12 +116,13 @@ class Summary:
         }
 
     def _top_names(self) -> list[tuple[tuple[str, str], int, int]]:
-        """Names with the articles that name them and their mentions, the most named first."""
-        counted = (
-            (name, articles, max(self.mentions.counts[name], articles))
-            for name, articles in self.names.counts.items()
-        )
-        return nsmallest(_TOP, counted, key=lambda item: (-item[1], -item[2], item[0]))
+        """Of each type the names that most articles name, with these and their mentions."""
+        by_label: dict[str, list[tuple[tuple[str, str], int, int]]] = {}
+        for name, articles in self.names.counts.items():
+            mentions = max(self.mentions.counts[name], articles)
+            by_label.setdefault(name[1], []).append((name, articles, mentions))
+        found = (nsmallest(_TOP_OF_A_TYPE, names, key=_rank) for names in by_label.values())
+        return sorted(chain.from_iterable(found), key=_rank)
 
     def _add_id(self, result: Mapping[str, Any]) -> None:
         key = blake2b(result["id"].encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -135,15 +136,19 @@ class Summary:
         self.confidence[kind][min(int(confidence * _BINS), _BINS - 1)] += 1
 
 
-def summarise(manifest: Manifest, suffix: str) -> Summary:
+def summarise(manifest: Manifest) -> Summary:
     """The summary of all parts; a file that is not as it was written stops it."""
     summary = Summary()
-    for receipt in manifest.in_order():
-        for result in decode_results(manifest.read(receipt, RESULTS) or b"", suffix):
-            summary.add(result)
-        for line in (manifest.read(receipt, REJECTS) or b"").splitlines():
-            summary.add_reject(json.loads(line))
+    for result in manifest.results():
+        summary.add(result)
+    for line in manifest.rejects():
+        summary.add_reject(json.loads(line))
     return summary
+
+
+def _rank(item: tuple[tuple[str, str], int, int]) -> tuple[int, int, tuple[str, str]]:
+    name, articles, mentions = item
+    return -articles, -mentions, name
 
 
 def _ranked(counts: Mapping[str, int] | Iterable[Any]) -> dict[str, int]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from serving.batch.errors import BatchError
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.rows import Reject, RejectError, Row, article_of
 from serving.batch.sinks import encode_part
 from serving.prediction import Article, Prediction
 
-_CHUNK_ARTICLES = 64  # asked of the Tagger at once
+CHUNK_ARTICLES = 64  # asked of the Tagger at once
 _CHUNK_CODE_POINTS = 100_000
 
 
@@ -48,9 +49,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class TaggedPart:
-    """A part that was read: its files by name, ready to be written, and what they hold."""
+    """A part that was read: what tells it from others, its files by name, ready to be written, and
+    what they hold. Its rows stay where it was read.
+    """
 
-    part: Part
+    number: int
+    digest: str
+    rows: int
+    bytes_read: int
     files: Mapping[str, bytes]
     articles: int
     rejects: int
@@ -88,7 +94,15 @@ def tag_part(
         [reject.to_dict() for reject in ordered],
         options,
     )
-    return TaggedPart(part, files, len(answers), len(ordered))
+    return TaggedPart(
+        part.number,
+        part.digest,
+        len(part.rows),
+        part.bytes_read,
+        files,
+        len(answers),
+        len(ordered),
+    )
 
 
 def _chunks(articles: Sequence[tuple[int, Article]]) -> Iterator[list[tuple[int, Article]]]:
@@ -96,7 +110,7 @@ def _chunks(articles: Sequence[tuple[int, Article]]) -> Iterator[list[tuple[int,
     size = 0
     for pair in articles:
         size += len(pair[1].text)
-        if chunk and (len(chunk) == _CHUNK_ARTICLES or size > _CHUNK_CODE_POINTS):
+        if chunk and (len(chunk) == CHUNK_ARTICLES or size > _CHUNK_CODE_POINTS):
             yield chunk
             chunk, size = [], len(pair[1].text)
         chunk.append(pair)
@@ -110,7 +124,7 @@ def _tagged(articles: Sequence[Article], tagger: TagsArticles) -> Sequence[Predi
     """
     try:
         return tagger.tag(articles)
-    except (MemoryError, OSError):
+    except (MemoryError, OSError, BatchError):
         raise  # no fault of an article
     except Exception as error:
         if len(articles) == 1:

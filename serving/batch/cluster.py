@@ -1,0 +1,157 @@
+"""The ray engine: a pool of actors on a Ray cluster, each with a Tagger of one thread.
+
+Actors, and not a Ray Dataset: that wants its blocks known beforehand, or from tasks that it may run
+again at will. Our parts come out of one stream, are compared with the manifest on the way, and are
+held only while an actor has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.batch.errors import BatchError, UsageError, extra, failure
+from serving.batch.local import bundle_tagger
+from serving.batch.model import bundle_digest
+from serving.batch.options import BatchOptions
+from serving.batch.parts import Part
+from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
+
+_OBJECT_STORE_BYTES = 256 * 1024 * 1024  # of a cluster of our own: a few parts on their way
+_RETRIES = 1  # of a part over which an actor died
+_RESTARTS = 20  # of an actor, so that one which cannot begin ends the job
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Actors on the cluster at an address, or on one of this machine that ends with the job.
+
+    `workers` None is one a core of the cluster. The folder of the bundle must be the same on every
+    node, and is compared there; `make_tagger` is called in each actor.
+    """
+
+    bundle: Path
+    options: BatchOptions
+    workers: int | None = None
+    address: str | None = None
+    make_tagger: Callable[[Path], TagsArticles] = bundle_tagger
+
+    def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:
+        """See `Engine.run`. A part whose actor died is read again, once."""
+        todo = iter(parts)
+        following = next(todo, None)
+        if following is None:
+            return
+        with _cluster(self.address, self.workers) as ray:
+            in_hand: dict[Any, tuple[Any, int]] = {}  # by the promise of an answer
+            for actor in self._actors(ray):
+                if following is not None:
+                    in_hand[actor.tag.remote(following)] = actor, following.number
+                    following = next(todo, None)
+            while in_hand:
+                (ready, *_), _ = ray.wait(list(in_hand), num_returns=1)
+                actor, number = in_hand.pop(ready)
+                tagged, articles, words = _answer(ray, ready, number)
+                if following is not None:  # before the driver is busy with writing
+                    in_hand[actor.tag.remote(following)] = actor, following.number
+                    following = next(todo, None)
+                beat(articles, words)
+                yield tagged
+
+    def _actors(self, ray: Any) -> list[Any]:
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        kind = ray.remote(num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RETRIES)(Reader)
+        told = (self.bundle, bundle_digest(self.bundle), self.options, self.make_tagger)
+        return [kind.remote(*told) for _ in range(min(self.workers or cores, cores))]
+
+
+class Reader:
+    """An actor: a Tagger, loaded once. What goes wrong is an answer, since Ray would print it."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        digest: str,
+        options: BatchOptions,
+        make_tagger: Callable[[Path], TagsArticles],
+    ) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self.options = options
+        self.tagger: TagsArticles | BatchError
+        try:
+            self.tagger = make_tagger(bundle)
+            if bundle_digest(bundle) != digest:
+                told = f"{bundle}: another bundle on this node than where the job was started"
+                raise BatchError(f"{told}; copy it to every node")
+        except Exception as error:
+            self.tagger = failure(error)
+
+    def tag(self, part: Part) -> tuple[TaggedPart, int, int] | BatchError:
+        """A part tagged, and how many articles and words were read for it."""
+        if isinstance(self.tagger, BatchError):
+            return self.tagger
+        read = [0, 0]
+
+        def beat(articles: int, words: int) -> None:
+            read[0] += articles
+            read[1] += words
+
+        try:
+            return tag_part(part, self.tagger, self.options, beat), read[0], read[1]
+        except Exception as error:
+            return failure(error)
+
+
+def _answer(ray: Any, promise: Any, number: int) -> tuple[TaggedPart, int, int]:
+    try:
+        answer = ray.get(promise)
+    except ray.exceptions.RayActorError:
+        raise BatchError(
+            f"part {number}: {_RETRIES + 1} workers died over it, or one could not begin (out of "
+            "memory?); start again with fewer --workers or smaller parts"
+        ) from None
+    except ray.exceptions.RayError as error:
+        raise BatchError(
+            f"part {number}: Ray lost it ({type(error).__name__}); start again"
+        ) from None
+    if isinstance(answer, BatchError):
+        raise answer
+    found: tuple[TaggedPart, int, int] = answer
+    return found
+
+
+@contextmanager
+def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
+    """Ray, connected; it reports to nobody, and leaves our answer to SIGTERM as it was."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = extra("ray", of="ray")
+    own = {
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+    }
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        try:
+            ray.init(
+                address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else own),
+            )
+        except Exception as error:  # Ray raises plain ones; they have seen no article
+            if address:
+                raise UsageError(f"--ray-address {address}: {error}") from None
+            raise BatchError(f"Ray did not start here: {error}; start again") from None
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,101 @@
+"""Which engine a job is read with: the one place where it is chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from serving.batch.cluster import RayEngine
+from serving.batch.engine import Engine
+from serving.batch.errors import UsageError
+from serving.batch.local import LocalEngine, bundle_tagger
+from serving.batch.model import ModelId
+from serving.batch.options import BatchOptions
+from serving.batch.tagging import TagsArticles
+from serving.bundle import DEFAULT_FOLDER, Bundle
+
+EngineName = Literal["local", "http", "ray"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller says of the engine; None is the default of each."""
+
+    name: str = "local"
+    workers: int | None = None
+    bundle: Path | None = None
+    url: str | None = None
+    api_key_env: str | None = None  # the name of an environment variable
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(EngineName):
+            names = ", ".join(get_args(EngineName))
+            raise UsageError(f"--engine {self.name}: no such engine; use {names}")
+        if self.name == "http" and self.url is None:
+            raise UsageError("--engine http: name the service with --url http://HOST:PORT")
+        if self.name == "http" and self.bundle is not None:
+            raise UsageError("--bundle: the service of --engine http has its own; leave it out")
+        for option, value, name in (
+            ("--url", self.url, "http"),
+            ("--api-key-env", self.api_key_env, "http"),
+            ("--ray-address", self.ray_address, "ray"),
+        ):
+            if value is not None and self.name != name:
+                raise UsageError(f"{option}: only for --engine {name}, got --engine {self.name}")
+
+    @property
+    def api_key(self) -> str | None:
+        """The key of the service."""
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise UsageError(f"--api-key-env {self.api_key_env}: this variable is not set")
+        return key
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An engine, the model that it reads with, and a Tagger to measure it by.
+
+    `at_once` is how many such Taggers read at the same time.
+    """
+
+    engine: Engine
+    model: ModelId
+    tagger: Callable[[], AbstractContextManager[TagsArticles]]
+    at_once: int
+
+
+def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
+    """The engine that is wanted; a bundle is verified, a service is asked for its model."""
+    if wanted.name == "http":
+        return _served(wanted, options)
+    bundle = Bundle.load(wanted.bundle or DEFAULT_FOLDER)
+    workers = wanted.workers or len(os.sched_getaffinity(0))
+    if wanted.name == "local":
+        engine: Engine = LocalEngine(bundle.folder, options, workers)
+    else:
+        given = wanted.workers if wanted.ray_address else workers
+        engine = RayEngine(bundle.folder, options, given, wanted.ray_address)
+    return Chosen(
+        engine,
+        ModelId.of_bundle(bundle),
+        lambda: nullcontext(bundle_tagger(bundle.folder)),
+        workers,
+    )
+
+
+def _served(wanted: Wanted, options: BatchOptions) -> Chosen:
+    from serving.batch.served import DEFAULT_WORKERS, HttpEngine, Service, service_tagger
+
+    assert wanted.url is not None
+    service, workers = Service(wanted.url, wanted.api_key), wanted.workers or DEFAULT_WORKERS
+    model = service.model()
+    engine = HttpEngine(service, model, options, workers)
+    return Chosen(engine, model, lambda: service_tagger(service, model, workers), 1)
