@@ -6,7 +6,7 @@ import json
 
 import anyio
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from serving.api.body import check_media_type, read_body
 from serving.api.errors import STATUS, RequestError, error_response
@@ -90,7 +90,7 @@ def test_who_cannot_come_back_is_not_told_when() -> None:
 
 def test_a_body_that_does_not_arrive_whole_is_a_400() -> None:
     async def receive() -> dict[str, object]:
-        raise ClientDisconnect
+        return {"type": "http.disconnect"}
 
     request = Request({"type": "http", "method": "POST", "headers": []}, receive)
     with pytest.raises(RequestError, match="did not arrive whole") as caught:

@@ -52,7 +52,9 @@ def document(identifier: str, **fields: object) -> str:
 
 def test_the_seed_is_tagged_as_one_line_of_json(smoke_bundle: Path) -> None:
     (answer,) = Done(smoke_bundle, SEED).answers()
-    assert list(answer) == ["id", "entities", "topics", "stances", "claims", "error"]
+    assert list(answer) == [
+        "id", "entities", "groups", "topics", "stances", "claims", "error",
+    ]  # fmt: skip
     assert (answer["id"], answer["error"]) == (SEED, None)
     assert all(seed_text()[e["start"] : e["end"]] == e["text"] for e in answer["entities"])
     assert len(answer["topics"]) == 1 and answer["stances"] == answer["claims"] == []

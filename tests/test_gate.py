@@ -216,8 +216,8 @@ def test_the_gate_measures_the_exported_model_and_scores_it_once(
 ) -> None:
     int8 = Tagger.from_bundle(smoke_bundle)
     texts: list[str] = []
-    read = int8.reader.read
-    monkeypatch.setattr(int8.reader, "read", lambda text: (texts.append(text), read(text))[1])
+    read = int8.reader.read_many
+    monkeypatch.setattr(int8.reader, "read_many", lambda all: (texts.extend(all), read(all))[1])
     losses, rows = int8_losses(fp32, int8, seed_as_dev, most_items=4)
     asked = len([text for text in texts if text])
     monkeypatch.undo()

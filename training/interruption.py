@@ -32,12 +32,13 @@ class StopOnSignal(TrainerCallback):
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
-            self._restore()
+            self.release()
             raise KeyboardInterrupt
         self._asked = True
         typer.echo("khabar: stopping after this step; once more stops at once", err=True)
 
-    def _restore(self) -> None:
+    def release(self) -> None:
+        """Listen no longer."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
@@ -59,10 +60,6 @@ class StopOnSignal(TrainerCallback):
         asked = torch.tensor(int(self._asked), device=device)
         torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
         return bool(asked)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Listen no longer."""
-        self._restore()
 
     def raise_if_stopped(self, run: object) -> None:
         """An error that says how to go on, where a signal ended the training."""

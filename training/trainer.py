@@ -121,8 +121,11 @@ def fit(
     trainer = make_trainer(
         recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
     )
-    with full_disk_told(run, trainer):
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    try:
+        with full_disk_told(run, trainer):
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    finally:
+        stop.release()
     processes.wait_for_everyone()
     processes.destroy_process_group()  # its threads must not outlive the interpreter
     stop.raise_if_stopped(run)

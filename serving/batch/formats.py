@@ -129,7 +129,14 @@ def _tsv(opened: _Opened) -> Iterator[Row]:
 
 def _table(opened: _Opened, delimiter: str) -> Iterator[Row]:
     """The rows of a table; each is JSON by the names in its first row."""
-    csv.field_size_limit(MAX_ROW_BYTES)
+    before = csv.field_size_limit(MAX_ROW_BYTES)  # of the whole process
+    try:
+        yield from _rows_of_table(opened, delimiter)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
     found, encoding = _lines(opened)
     taken: list[Line] = []
 
