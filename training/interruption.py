@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -32,13 +34,20 @@ class StopOnSignal(TrainerCallback):
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
-            self.release()
+            self._restore()
             raise KeyboardInterrupt
         self._asked = True
         typer.echo("khabar: stopping after this step; once more stops at once", err=True)
 
-    def release(self) -> None:
-        """Listen no longer."""
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """A block after which it listens no longer, however the training in it ended."""
+        try:
+            yield
+        finally:
+            self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -121,11 +121,8 @@ def fit(
     trainer = make_trainer(
         recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
     )
-    try:
-        with full_disk_told(run, trainer):
-            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    finally:
-        stop.release()
+    with stop.released(), full_disk_told(run, trainer):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     processes.wait_for_everyone()
     processes.destroy_process_group()  # its threads must not outlive the interpreter
     stop.raise_if_stopped(run)

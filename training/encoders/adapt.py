@@ -155,7 +155,7 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
     trainer = _trainer(settings, run, model, data, begins=checkpoint is None)
     for callback in (stop, *callbacks):
         trainer.add_callback(callback)
-    with full_disk_told(run, trainer):
+    with stop.released(), full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     stop.raise_if_stopped(run)
     if trainer.is_world_process_zero():
