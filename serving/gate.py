@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -50,7 +50,6 @@ class Notes:
     status: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    headers: dict[str, str] = field(default_factory=dict)  # added to the answer
 
 
 Probe = Callable[[], RequestError | None]
@@ -164,7 +163,6 @@ class Answer:
             await response(self.scope, self.receive, again)
             return
         headers.update({"X-Request-ID": self.notes.request_id, **SECURITY_HEADERS})
-        headers.update(self.notes.headers)
         await self.send(message)
 
 
@@ -208,11 +206,6 @@ def _unread(app: ASGIApp) -> ASGIApp:
 def _probed(probe: Probe, method: str, notes: Notes) -> ASGIApp:
     """The answer of a health path: 200 and a line, or what is wrong."""
     if method not in ("GET", "HEAD"):
-        response = error_response(
-            RequestError("method_not_allowed", "use GET, HEAD here"), notes.request_id
-        )
-        response.headers["Allow"] = "GET, HEAD"
-        notes.code = "method_not_allowed"
-        return response
+        return PlainTextResponse(status_code=405, headers={"Allow": "GET, HEAD"})
     wrong = probe()
     return PlainTextResponse("\n") if wrong is None else _refusal(wrong, notes)

@@ -75,7 +75,7 @@ class Ticket:
         self.results = [None] * len(self.articles)
 
     @property
-    def unfinished_cost(self) -> int:
+    def untaken_cost(self) -> int:
         """The pieces of the articles that no thread has taken yet."""
         return sum(self.costs[self.taken :])
 
@@ -205,7 +205,7 @@ class TokenQueue:
         with self._work:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-                self._waiting_pieces -= ticket.unfinished_cost
+                self._waiting_pieces -= ticket.untaken_cost
                 self._waiting_articles -= len(ticket.articles) - ticket.taken
 
     def _serve(self) -> None:

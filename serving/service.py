@@ -34,11 +34,7 @@ from serving.gate import Gate
 from serving.keys import Keys
 from serving.metrics import Metrics, forget_dead_workers
 from serving.routes import PATHS, app
-from serving.settings import (
-    BUNDLE_VARIABLE,
-    bundle_folder,
-    serve_settings,
-)
+from serving.settings import BUNDLE_VARIABLE, bundle_folder, serve_settings
 
 if TYPE_CHECKING:
     from serving.tagger import Tagger
@@ -61,7 +57,7 @@ class GatedService(Service[Any]):  # type: ignore[misc]
         """The app that a worker runs."""
         logs.configure(SETTINGS.logs)
         forget_dead_workers()
-        desk = app.state.desk = Desk(lambda: open_tagger(), SETTINGS, metrics())
+        desk = app.state.desk = Desk(open_tagger, SETTINGS, metrics())
         inner: ASGIApp = super().to_asgi(is_main)
         keys = Keys.from_environment()
         gate = app.state.gate = Gate(inner, PATHS, keys, metrics(), desk.death, desk.unreadiness)
@@ -131,12 +127,7 @@ def drain_on_signal(desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
         signal.signal(number, partial(handle, signal.getsignal(number)))
 
 
-def serve(
-    host: str | None = None,
-    port: int | None = None,
-    bundle: Path | None = None,
-    settings: Path | None = None,
-) -> None:
+def serve(host: str | None = None, port: int | None = None, bundle: Path | None = None) -> None:
     """Serve until interrupted; says on stderr where, once the service answers."""
     host, port = host or SETTINGS.host, port or SETTINGS.port
     if bundle is not None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvicorn
 from batch_tagger import (
     POISON,
     InlineEngine,
@@ -25,7 +23,6 @@ from batch_tagger import (
     write_jsonl,
 )
 
-from serving.api.errors import STATUS
 from serving.batch.engines import Wanted, chosen_engine
 from serving.batch.errors import BatchError, UsageError
 from serving.batch.model import ModelId
@@ -34,13 +31,8 @@ from serving.batch.parts import Part
 from serving.batch.rows import Row
 from serving.batch.served import HttpEngine, Service
 from serving.bundle import MODEL
-from serving.desk import Desk
-from serving.gate import Gate
-from serving.keys import Keys
-from serving.metrics import Metrics
 from serving.prediction import Article, Prediction
-from serving.routes import PATHS, app
-from serving.settings import serve_settings
+from tests.gated import gated
 
 KEY = "k" * 20
 OPTIONS = BatchOptions(part_rows=4)
@@ -78,19 +70,8 @@ def running() -> Iterator[tuple[str, ServedNames]]:
     tagger: Any = ServedNames()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KHABAR_API_KEYS", KEY)
-        metrics = Metrics(STATUS)
-        desk = app.state.desk = Desk(lambda: tagger, serve_settings(), metrics)
-        gate = Gate(app, PATHS, Keys.from_environment(), metrics, desk.death, desk.unreadiness)
-        server = uvicorn.Server(uvicorn.Config(gate, port=0, log_config=None, lifespan="off"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.02)
-        desk.open()
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", tagger
-        server.should_exit = True
-        thread.join()
+        with gated(tagger) as address:
+            yield address, tagger
 
 
 @pytest.fixture

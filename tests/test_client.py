@@ -17,19 +17,13 @@ from itertools import count, islice, pairwise
 from typing import Any, cast
 
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import serving.client
 from annotations.schema import Document
-from serving.api.errors import STATUS
 from serving.api.response import encode
 from serving.client import ClientError, KhabarClient, RequestLimits
-from serving.desk import Desk
-from serving.gate import Gate
-from serving.keys import Keys
-from serving.metrics import Metrics
 from serving.parcel import article_dict, parcels
 from serving.prediction import (
     Article,
@@ -41,9 +35,8 @@ from serving.prediction import (
     article_problem,
 )
 from serving.queue import cost_of
-from serving.routes import PATHS, app
-from serving.settings import serve_settings
 from serving.tagger import Tagger
+from tests.gated import gated
 
 SECRET = "سرّ"
 KEY = "k" * 20
@@ -803,19 +796,8 @@ def test_the_example_of_the_module_runs(
 def khabar(default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of our own app with the shipped model, which wants the key KEY."""
     monkeypatch.setenv("KHABAR_API_KEYS", KEY)
-    metrics = Metrics(STATUS)
-    desk = app.state.desk = Desk(lambda: default_tagger, serve_settings(), metrics)
-    gate = Gate(app, PATHS, Keys.from_environment(), metrics, desk.death, desk.unreadiness)
-    server = uvicorn.Server(uvicorn.Config(gate, port=0, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    desk.open()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with gated(default_tagger) as address:
+        yield address
     default_tagger.reader.on_read = None
 
 

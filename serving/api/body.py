@@ -31,14 +31,16 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     the connection closes would see a reset and not the refusal.
     """
     body = bytearray()
+    too_large = _announced(request) > max_bytes
     more = True
-    while more and max(len(body), _announced(request)) <= max_bytes:
+    while more and not too_large:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise RequestError("disconnected", "the body did not arrive whole")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    if max(len(body), _announced(request)) <= max_bytes:
+        too_large = len(body) > max_bytes
+    if not too_large:
         return bytes(body)
     if more:
         await discard(request.receive)

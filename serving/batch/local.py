@@ -15,7 +15,7 @@ from pathlib import Path
 from serving.batch.errors import BatchError, failure
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
-from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
+from serving.batch.tagging import Beat, Heard, TaggedPart, TagsArticles, tag_part
 
 _MAX_DEATHS = 2  # workers that may die over one part before the job stops
 
@@ -23,12 +23,6 @@ _MAX_DEATHS = 2  # workers that may die over one part before the job stops
 @dataclass(frozen=True, slots=True)
 class _Ready:
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    articles: int
-    words: int
 
 
 def bundle_tagger(bundle: Path) -> TagsArticles:
@@ -78,7 +72,7 @@ class LocalEngine:
                             _give(worker, following)
                             following = next(todo, None)
                         yield answer
-                    elif isinstance(answer, _Read):
+                    elif isinstance(answer, Heard):
                         beat(answer.articles, answer.words)
                     elif isinstance(answer, BatchError):
                         raise answer
@@ -139,7 +133,7 @@ def _give(worker: _Worker, part: Part) -> None:
 
 def _answers(
     pool: list[_Worker],
-) -> Iterator[tuple[_Worker, TaggedPart | _Read | BatchError | None]]:
+) -> Iterator[tuple[_Worker, TaggedPart | Heard | BatchError | None]]:
     """What workers say, one message each of those that speak; None from one that died."""
     by_channel = {worker.channel: worker for worker in pool}
     for channel in wait(list(by_channel)):
@@ -179,7 +173,7 @@ def _work(
         while True:
             part = channel.recv()
             channel.send(
-                tag_part(part, tagger, options, lambda n, words: channel.send(_Read(n, words)))
+                tag_part(part, tagger, options, lambda n, words: channel.send(Heard(n, words)))
             )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from annotations.catalogue import sha256
 from serving.batch.errors import UsageError
 from serving.bundle import MANIFEST, Bundle
 
@@ -43,4 +44,4 @@ class ModelId:
 
 def bundle_digest(folder: Path) -> str:
     """The digest of `bundle.json`, which itself holds those of all other files."""
-    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    return sha256(folder / MANIFEST)

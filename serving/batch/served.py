@@ -17,7 +17,7 @@ from serving.batch.errors import BatchError, UsageError, failure
 from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
-from serving.batch.tagging import Beat, TaggedPart, tag_part
+from serving.batch.tagging import Beat, Heard, TaggedPart, tag_part
 from serving.client import ClientError, KhabarClient
 from serving.prediction import Article, Prediction
 
@@ -109,12 +109,6 @@ def service_tagger(service: Service, model: ModelId, workers: int) -> Iterator[S
         yield ServiceTagger(client)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    articles: int
-    words: int
-
-
 @dataclass(frozen=True)
 class HttpEngine:
     """Threads before a service; at most `workers` parts and as many requests are in flight."""
@@ -126,7 +120,7 @@ class HttpEngine:
 
     def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:
         """See `Engine.run`. A model that is replaced on the way stops the job."""
-        told: SimpleQueue[TaggedPart | _Read | BatchError] = SimpleQueue()
+        told: SimpleQueue[TaggedPart | Heard | BatchError] = SimpleQueue()
         todo = iter(parts)
         in_hand = 0
         with (
@@ -139,7 +133,7 @@ class HttpEngine:
                 in_hand += 1
             while in_hand:
                 answer = told.get()
-                if isinstance(answer, _Read):
+                if isinstance(answer, Heard):
                     beat(answer.articles, answer.words)
                 elif isinstance(answer, BatchError):
                     raise answer
@@ -154,11 +148,11 @@ class HttpEngine:
         self,
         part: Part,
         tagger: ServiceTagger,
-        told: SimpleQueue[TaggedPart | _Read | BatchError],
+        told: SimpleQueue[TaggedPart | Heard | BatchError],
     ) -> None:
         try:
             tagged = tag_part(
-                part, tagger, self.options, lambda n, words: told.put(_Read(n, words))
+                part, tagger, self.options, lambda n, words: told.put(Heard(n, words))
             )
             self._require_same(tagger.client)
             told.put(tagged)

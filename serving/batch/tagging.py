@@ -31,6 +31,14 @@ Beat = Callable[[int, int], None]  # articles and words that were read since the
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """A beat on its way from a worker to the driver."""
+
+    articles: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A row with its article and what was read in it."""
 
