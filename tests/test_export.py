@@ -3,9 +3,7 @@
 import copy
 import json
 import re
-import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from annotations.seed import seed_text
 from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head, sha256
 from serving.runtime import OnnxBackend
 from serving.tagger import Tagger
+from tests.small_disk import small_files
 from training.corpora import data_entry
 from training.encoders.sources import load_encoder
 from training.export.card import model_card
@@ -61,15 +60,6 @@ def exported(model: MultiHeadModel, tmp_path_factory: pytest.TempPathFactory) ->
         differences = training.export.onnx_export.export(model, folder, pad=1)
     (folder / "differences.json").write_text(json.dumps(differences))
     return folder
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def inputs(rows: int, pieces: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -174,10 +164,9 @@ def test_the_model_is_left_as_it_was(model: MultiHeadModel, tmp_path: Path) -> N
         np.testing.assert_array_equal(logits, wanted[name])
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(
-    model: MultiHeadModel, tmp_path: Path, small_files: None
-) -> None:
-    with pytest.raises(ExportError, match=r"cannot be written \(File too large\); make room"):
+def test_a_full_disk_is_said_and_leaves_nothing(model: MultiHeadModel, tmp_path: Path) -> None:
+    told = r"cannot be written \(File too large\); make room"
+    with small_files(), pytest.raises(ExportError, match=told):
         training.export.onnx_export.export(model, tmp_path, pad=1)
     assert not list(tmp_path.iterdir())
 
