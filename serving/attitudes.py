@@ -57,27 +57,16 @@ def attitudes(
 def _attitude(
     reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
 ) -> Attitude:
-    first = reader.encoder.pieces(about)
-    room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
-    if not 0 < len(first) <= room:
-        raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
-    size = reader.encoder.window.size - 2
-    parts = (
-        _likeliest(_sentence_parts(text, encoded, about, size))
-        if head.unit == "sentence"
-        else judged_parts(head, text, encoded, about, size)
-    )
-    pieces = reader.encoder.pieces(title or "")[:size]
-    if title and len(pieces):
-        parts = [*parts, Part(pieces, None, shared_words(about, title))]
-    probabilities = _judge(reader, head, first, parts)
+    parts, logits = judged(reader, head, text, encoded, title, about)
+    probabilities = _chances(logits, head)
     combined = combine(probabilities, head)
     label = int(combined.argmax())
     evidence: tuple[Range, ...] = ()
     if head.labels[label] not in _UNDECIDED:
         if head.unit == "window":  # too much to be evidence: its sentences are judged one by one
+            size = reader.encoder.window.size - 2
             parts = _likeliest(_sentence_parts(text, encoded, about, size))
-            probabilities = _judge(reader, head, first, parts)
+            probabilities = _chances(_judge(reader, head, about, parts), head)
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
 
@@ -96,8 +85,33 @@ def combine(probabilities: Floats, head: Head) -> Floats:
     return chosen
 
 
-def _judge(reader: Reader, head: Head, first: Ints, parts: Sequence[Part]) -> Floats:
-    logits = reader.judge(head, [(first, part.pieces) for part in parts])
+def judged(
+    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
+) -> tuple[list[Part], Floats]:
+    """The parts of a text and its title that are judged for a target or claim, and what the head
+    says of each, (parts, labels); TargetError where the target or claim leaves them no room.
+    """
+    size = reader.encoder.window.size - 2
+    parts = (
+        _likeliest(_sentence_parts(text, encoded, about, size))
+        if head.unit == "sentence"
+        else judged_parts(head, text, encoded, about, size)
+    )
+    pieces = reader.encoder.pieces(title or "")[:size]
+    if title and len(pieces):
+        parts = [*parts, Part(pieces, None, shared_words(about, title))]
+    return parts, _judge(reader, head, about, parts)
+
+
+def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Floats:
+    first = reader.encoder.pieces(about)
+    room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
+    if not 0 < len(first) <= room:
+        raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
+    return reader.judge(head, [(first, part.pieces) for part in parts])
+
+
+def _chances(logits: Floats, head: Head) -> Floats:
     probabilities: Floats = np.exp(log_softmax(logits / head.temperature))
     return probabilities
 

@@ -57,11 +57,12 @@ class TagOptions(TypedDict, total=False):
 class KhabarClient:
     """A connection to a service, safe to share between threads.
 
-    At most `concurrency` requests of articles are in flight, of all threads together. A request is
-    tried again up to `retries` times while the service is busy, starting or out of reach; after an
-    internal error or a timeout once. `timeout_s` is for the answer to one try; the default outlasts
-    the service's own. `model_version` refuses the answers of any other bundle. Proxies, .netrc and
-    certificates of the environment count only with `trust_env`.
+    At most `concurrency` requests of articles are in flight, of all threads together, and fewer
+    when the service cannot take as many. A request is tried again up to `retries` times while the
+    service is busy, starting or out of reach; after an internal error or a timeout once.
+    `timeout_s` is for the answer to one try; the default outlasts the service's own.
+    `model_version` refuses the answers of any other bundle. Proxies, .netrc and certificates of the
+    environment count only with `trust_env`.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class KhabarClient:
         api_key: str | None = None,
         *,
         timeout_s: float = 330.0,
-        concurrency: int = 4,
-        retries: int = 6,
+        concurrency: int = 16,
+        retries: int = 10,
         limits: RequestLimits = RequestLimits(),
         model_version: str | None = None,
         trust_env: bool = False,
@@ -96,7 +97,7 @@ class KhabarClient:
             trust_env=trust_env,
             verify=verify,
         )
-        self._exchange = Exchange(connections, retries, jitter, sleep)
+        self._exchange = Exchange(connections, concurrency, retries, jitter, sleep)
 
     def __enter__(self) -> Self:
         return self

@@ -5,13 +5,15 @@ queue.
 from __future__ import annotations
 
 import enum
+import gc
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,19 +21,41 @@ import anyio.to_thread
 from serving.api.answer import answer_bytes
 from serving.api.errors import RequestError
 from serving.api.schema import TagRequest, parse_request
+from serving.bundle import Bundle
 from serving.logs import fault_places
 from serving.metrics import Metrics
+from serving.model_process import ReadingFault
 from serving.prediction import Article, Prediction
 from serving.queue import QueueClosedError, QueueFullError, Ticket, TokenQueue
 from serving.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from serving.tagger import Tagger
+    from serving.reader import OnRead
 
+T = TypeVar("T")
 logger = logging.getLogger("khabar.service")
 LOADING_RETRY_S = 2
 DRAINING_RETRY_S = 5
+QUICK_BYTES = 16_384  # of a request that is parsed or answered in a few milliseconds
+SWITCH_S = 0.0001  # for which a reader may hold up the event loop; Python's own is 0.005
 WARM_UP = "أعلنت وزارة الصحة في عمان يوم الأحد خطة جديدة لدعم المستشفيات."
+
+
+class Reads(Protocol):
+    """The model in its process, or what reads like it."""
+
+    bundle: Bundle
+    on_read: OnRead | None
+
+    def tag(
+        self, articles: Sequence[Article], max_code_points: int | None = None
+    ) -> list[Prediction]:
+        """A prediction an article, in order."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model; what is being read is lost."""
+        ...
 
 
 class State(enum.Enum):
@@ -56,19 +80,20 @@ class Desk:
     """A Tagger behind the queue; it answers only once its bundle is verified and warm."""
 
     def __init__(
-        self, open_tagger: Callable[[], Tagger], settings: ServeSettings, metrics: Metrics
+        self, open_tagger: Callable[[], Reads], settings: ServeSettings, metrics: Metrics
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.state = State.LOADING
         self._open_tagger = open_tagger
-        self._tagger: Tagger | None = None
+        self._tagger: Reads | None = None
         self._queue: TokenQueue | None = None
         self._open = 0  # requests
         self._loader = threading.Thread(target=self._load, name="khabar-loader", daemon=True)
 
     def open(self) -> None:
         """Begin to load the bundle, beside the event loop."""
+        sys.setswitchinterval(SWITCH_S)
         self._loader.start()
 
     def wait(self) -> None:
@@ -84,27 +109,28 @@ class Desk:
             self.state = State.FAILED
             logger.error("the bundle cannot be loaded: %s", fault)  # it has seen no article
 
-    def _take_up(self, tagger: Tagger) -> None:
+    def _take_up(self, tagger: Reads) -> None:
         """Open the queue before a tagger that is warm."""
-        tagger.reader.on_read = self.metrics.pieces
+        tagger.on_read = self.metrics.pieces
         self.metrics.model(tagger.bundle)
         self._tagger = tagger
         self._queue = TokenQueue(
             self._read,
             self._on_fault,
-            threads=self.settings.threads,
+            threads=self.settings.reading_threads,
             max_pieces=self.settings.max_waiting_pieces,
             batch_pieces=self.settings.batch_pieces,
             on_batch=self.metrics.batch,
         )
         self.metrics.watch_queue(self._queue)
+        gc.freeze()  # what is here now stays: no collection need look at it again
         if self.state is State.LOADING:
             self.state = State.READY
         else:
             self._queue.close()
 
     @property
-    def tagger(self) -> Tagger:
+    def tagger(self) -> Reads:
         """The loaded tagger; before it is there, the refusal that says so."""
         if self._tagger is None:
             raise self._not_ready()
@@ -133,13 +159,17 @@ class Desk:
         code = "draining" if self.state is State.DRAINING else "loading"
         return RequestError(code, words, retry_after_s=LOADING_RETRY_S)
 
-    def admit(self) -> None:
-        """Refuse a request that could not be taken, before its body is read."""
+    def fullness(self) -> RequestError | None:
+        """What keeps the worker from taking one more article now, before its body is read."""
         if self._open >= self.settings.max_open_requests:
             told = "too many requests are open; try again after Retry-After seconds"
-            raise RequestError("overloaded", told, retry_after_s=LOADING_RETRY_S)
-        with refused():
-            self.queue.admit()
+            return RequestError("overloaded", told, retry_after_s=LOADING_RETRY_S)
+        try:
+            with refused():
+                self.queue.admit()
+        except RequestError as refusal:
+            return refusal
+        return None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -153,7 +183,7 @@ class Desk:
     async def answer(self, body: bytes, request_id: str) -> Answered:
         """The answer to the body of a request."""
         with self.metrics.stage("parse"):
-            request = await anyio.to_thread.run_sync(parse_request, body)
+            request = await _beside(len(body), parse_request, body)
         articles = [article.to_article() for article in request.articles]
         with refused():
             ticket = self.queue.enter(articles, request_id)
@@ -161,7 +191,7 @@ class Desk:
         self.metrics.observe("queue", ticket.waited_s or 0.0)
         self.metrics.observe_predictions(predictions, failed=len(ticket.faults))
         with self.metrics.stage("answer"):
-            encoded = await anyio.to_thread.run_sync(partial(self._encode, request, predictions))
+            encoded = await _beside(len(body), self._encode, request, predictions)
         return Answered(encoded, len(articles), sum(ticket.costs))
 
     async def _finished(self, ticket: Ticket) -> list[Prediction]:
@@ -183,9 +213,8 @@ class Desk:
         return self.tagger.tag(articles, max_code_points=self.settings.max_code_points)
 
     def _on_fault(self, fault: Exception, request_id: str) -> None:
-        logger.error(
-            "an article was not read: %s", fault_places(fault), extra={"request_id": request_id}
-        )
+        places = fault.places if isinstance(fault, ReadingFault) else fault_places(fault)
+        logger.error("an article was not read: %s", places, extra={"request_id": request_id})
 
     async def drain(self) -> None:
         """Take nothing more and wait until all that was accepted is answered."""
@@ -194,6 +223,14 @@ class Desk:
             return
         self._queue.close()
         await anyio.to_thread.run_sync(self._queue.join, self.settings.drain_timeout_s)
+        await anyio.to_thread.run_sync(self.tagger.close)
+
+
+async def _beside(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """The result of some work for a body of so many bytes, in a thread where it takes long."""
+    if size <= QUICK_BYTES:
+        return work(*arguments)
+    return await anyio.to_thread.run_sync(partial(work, *arguments))
 
 
 @contextmanager

@@ -12,15 +12,18 @@ import logging
 import re
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import httpx
 
 from annotations.errors import KhabarError
+from serving.pace import Pace
 from serving.parcel import Parcel
 
-RETRIED = frozenset({429, 502, 503})  # as often as the client may
+FULL = 429
+RETRIED = frozenset({FULL, 502, 503})  # as often as the client may
 RETRIED_ONCE = frozenset({500, 504})  # the work was begun, and may well fail again
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 20.0
 MAX_RETRY_AFTER_S = 60.0  # a service that asks for more is asked again after this
@@ -92,11 +95,13 @@ class Exchange:
     def __init__(
         self,
         connections: httpx.Client,
+        concurrency: int,
         retries: int,
         jitter: Callable[[float, float], float],
         sleep: Callable[[float], object] | None,
     ) -> None:
         self._connections = connections
+        self._pace = Pace(concurrency)
         self._retries = retries
         self._jitter = jitter
         self._closed = threading.Event()
@@ -105,6 +110,7 @@ class Exchange:
     def stop(self) -> None:
         """Send nothing more."""
         self._closed.set()
+        self._pace.close()
 
     def close(self) -> None:
         """Send nothing more and close the connections, which none should be using."""
@@ -124,30 +130,48 @@ class Exchange:
         body: bytes | None = None,
         unwanted: threading.Event | None = None,
     ) -> httpx.Response:
-        """The good answer to a request, sent again while that may help and it is not unwanted."""
+        """The good answer to a request, sent again while that may help and it is not unwanted.
+
+        One with a body waits for its turn in the client's pace.
+        """
         request_id = uuid.uuid4().hex
         faults = 0
         for attempt in itertools.count(1):
-            self.check_open()
-            if unwanted is not None and unwanted.is_set():
-                raise ClientError("closed", "nobody waits for the answer any more")
             try:
-                return self.ask_once(method, path, timeout_s, body, f"{request_id}.{attempt}")
+                with nullcontext() if body is None else self._paced():
+                    self.check_open()
+                    if unwanted is not None and unwanted.is_set():
+                        raise ClientError("closed", "nobody waits for the answer any more")
+                    return self.ask_once(method, path, timeout_s, body, f"{request_id}.{attempt}")
             except ClientError as error:
                 faults += error.is_fault
                 again = error.is_passing or (error.is_fault and faults == 1)
                 if not again or attempt > self._retries:
                     raise
-                delay_s = self._delay_s(attempt, error.retry_after_s or 0.0)
+                delay_s = self._delay_s(attempt, error.retry_after_s)
                 told = (error.request_id, error.code, delay_s)
             logger.info("request %s: %s; again in %.1f s", *told)
             self.sleep(delay_s)
         raise AssertionError("the tries have no end")
 
-    def _delay_s(self, attempt: int, retry_after_s: float) -> float:
-        """Seconds until the next try: exponential with full jitter, after what the service asks."""
-        most_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(attempt - 1, 16))
-        return min(retry_after_s, MAX_RETRY_AFTER_S) + self._jitter(0.0, most_s)
+    @contextmanager
+    def _paced(self) -> Iterator[None]:
+        """A turn in the pace, which learns when the service says that it is full."""
+        with self._pace.turn() as turn:
+            try:
+                yield
+            except ClientError as error:
+                if error.status == FULL:
+                    turn.refused()
+                raise
+
+    def _delay_s(self, attempt: int, asked_s: float | None) -> float:
+        """Seconds until the next try: what the service asks for, and exponential with full jitter
+        after that.
+        """
+        wait_s = min(asked_s or 0.0, MAX_RETRY_AFTER_S)
+        first_s = min(wait_s or FIRST_BACKOFF_S, FIRST_BACKOFF_S)
+        return wait_s + self._jitter(0.0, min(MAX_BACKOFF_S, first_s * 2 ** min(attempt - 1, 16)))
 
     def ask_once(
         self, method: str, path: str, timeout_s: float, body: bytes | None, request_id: str
@@ -179,8 +203,10 @@ class Exchange:
 
 def refusal(response: httpx.Response) -> ClientError:
     """The error of an answer that is no 200."""
-    status, wait = response.status_code, response.headers.get("retry-after", "")
-    retry_after_s = float(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else None
+    status = response.status_code
+    retry_after_s = _number(response, "retry-after")
+    if (exactly_ms := _number(response, "retry-after-ms")) is not None:
+        retry_after_s = exactly_ms / 1000
     try:
         told = json_object(response).get("error")
     except ClientError:
@@ -192,6 +218,11 @@ def refusal(response: httpx.Response) -> ClientError:
         message = f"{response.url.host} did not answer as khabar does; is the address right?"
     field = field if isinstance(field, str) else None
     return ClientError(code, message, status, request_id_of(response), field, retry_after_s)
+
+
+def _number(response: httpx.Response, header: str) -> float | None:
+    value = response.headers.get(header, "")
+    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
 
 
 def bad_answer(response: httpx.Response, what: str) -> ClientError:

@@ -1,18 +1,20 @@
 """The gate before the service: request ids, keys, security headers, one envelope and one log line
 for every request.
 
-BentoML's own app stands behind it with /metrics. It keeps a metric for every path it sees, and its
-errors have words of their own; strange paths end here, and its errors leave in our envelope.
+Behind it stand our app and, with /metrics, BentoML's. What is neither's ends here, and errors of
+other words leave in our envelope.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.body import discard
@@ -24,6 +26,7 @@ from serving.metrics import Metrics
 
 METRICS = "/metrics"
 LIVE, READY = ("/livez", "/healthz"), "/readyz"
+TAG = ("POST", "/v1/tag")
 KEYED = "/v1/"  # what needs a key, where there are keys
 NOTES = "khabar.notes"  # in the ASGI scope: what an endpoint tells the access log
 SECURITY_HEADERS = {
@@ -52,30 +55,45 @@ class Notes:
     bytes_out: int = 0
 
 
-Probe = Callable[[], RequestError | None]
+class Door(Protocol):
+    """What a worker says of itself; None where nothing is wrong."""
+
+    def death(self) -> RequestError | None:
+        """What keeps it from ever answering."""
+        ...
+
+    def unreadiness(self) -> RequestError | None:
+        """What keeps it from taking requests."""
+        ...
+
+    def fullness(self) -> RequestError | None:
+        """What keeps it from taking one more article now."""
+        ...
 
 
 class Gate:
-    """The outermost app of a worker.
+    """The outermost app of a worker, with ours and BentoML's inside.
 
-    `alive` and `ready` give what keeps the service from being so; `paths` are those of the app
-    inside.
+    Our paths do not go through BentoML's middlewares: they take longer than a refusal, and keep a
+    timer for every request, with all that it holds, until its time limit is over. Articles for
+    which there is no room are refused here.
     """
 
     def __init__(
         self,
-        inner: ASGIApp,
-        paths: Iterable[str],
+        ours: Starlette,
+        bentoml: ASGIApp,
         keys: Keys,
         metrics: Metrics,
-        alive: Probe,
-        ready: Probe,
+        door: Door,
     ) -> None:
-        self.inner = inner
-        self.paths = frozenset(paths)
+        self.ours = ours
+        self.bentoml = bentoml
+        self.paths = frozenset(route.path for route in ours.routes if isinstance(route, Route))
         self.keys = keys
         self.metrics = metrics
-        self.probes = {**dict.fromkeys(LIVE, alive), READY: ready}
+        self.door = door
+        self.probes = {**dict.fromkeys(LIVE, door.death), READY: door.unreadiness}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an HTTP request; other protocols are closed, the server's own events pass."""
@@ -83,7 +101,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
-            await self.inner(scope, receive, send)
+            await self.bentoml(scope, receive, send)
             return
         headers = Headers(scope=scope)
         notes = Notes(request_id_of(headers.get("x-request-id")), time.perf_counter())
@@ -99,15 +117,19 @@ class Gate:
         """What answers a request: a probe, a refusal, or the app inside."""
         path = scope["path"]
         if path in self.probes:
-            return _probed(self.probes[path], scope["method"], notes)
-        if path not in self.paths and path != METRICS:
+            return _probed(self.probes[path](), scope["method"], notes)
+        if path == METRICS:
+            return self.bentoml
+        if path not in self.paths:
             return _refusal(RequestError("not_found", "no such path; see /openapi.json"), notes)
         if path.startswith(KEYED) and scope["method"] != "OPTIONS":  # browsers ask without keys
             notes.key = self.keys.allow(headers)
             if notes.key is None:
                 words = "send a key of this service as Authorization: Bearer KEY"
                 return _unread(_refusal(RequestError("unauthorized", words), notes))
-        return self.inner
+        if (scope["method"], path) == TAG and (full := self.door.fullness()):
+            return _unread(_refusal(full, notes))
+        return self.ours
 
     def _tell(self, scope: Scope, notes: Notes) -> None:
         seconds = time.perf_counter() - notes.began
@@ -203,9 +225,8 @@ def _unread(app: ASGIApp) -> ASGIApp:
     return waiting
 
 
-def _probed(probe: Probe, method: str, notes: Notes) -> ASGIApp:
+def _probed(wrong: RequestError | None, method: str, notes: Notes) -> ASGIApp:
     """The answer of a health path: 200 and a line, or what is wrong."""
     if method not in ("GET", "HEAD"):
         return PlainTextResponse(status_code=405, headers={"Allow": "GET, HEAD"})
-    wrong = probe()
     return PlainTextResponse("\n") if wrong is None else _refusal(wrong, notes)

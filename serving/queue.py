@@ -24,7 +24,7 @@ PIECES_A_PAIR = 96  # a target or claim with the sentence it is judged in
 PAIRS_A_TARGET = 3  # sentences that name it, judged together with the next one
 PAIRS_A_CLAIM = 24
 FIRST_PIECES_A_SECOND = 4000.0  # until a rate is measured
-RATE_MEMORY = 0.8  # share of the old rate that a new batch leaves
+MEMORY = 0.8  # share of an old mean that a new value leaves
 MAX_RETRY_S = 60
 
 Read = Callable[[Sequence[Article]], list[Prediction]]
@@ -34,7 +34,7 @@ OnFault = Callable[[Exception, str], None]
 class QueueFullError(KhabarError):
     """No room for a request now; `retry_after_s` is when there should be."""
 
-    def __init__(self, retry_after_s: int) -> None:
+    def __init__(self, retry_after_s: float) -> None:
         super().__init__("too many articles are waiting")
         self.retry_after_s = retry_after_s
 
@@ -128,11 +128,12 @@ class TokenQueue:
         self._read = read
         self._on_fault = on_fault
         self._on_batch = on_batch
-        self._max_pieces = max_pieces
+        self._max_pieces = max_pieces * threads
         self._batch_pieces = batch_pieces
         self._waiting: deque[Ticket] = deque()
         self._waiting_pieces = self._running_pieces = self._waiting_articles = 0
         self._rate = FIRST_PIECES_A_SECOND * threads
+        self._usual_pieces = 1.0  # of a request
         self._closed = False
         self._work = threading.Condition()
         self._threads = [
@@ -160,6 +161,7 @@ class TokenQueue:
         with self._work:
             if self._closed:
                 raise QueueClosedError("the service is stopping")
+            self._usual_pieces += (1 - MEMORY) * (sum(costs) - self._usual_pieces)
             self._refuse_overload(sum(costs))
             self._waiting.append(ticket)
             self._waiting_pieces += sum(costs)
@@ -168,17 +170,18 @@ class TokenQueue:
         return ticket
 
     def admit(self) -> None:
-        """Refuse now what `enter` would refuse later, before a body is read."""
+        """Refuse now what `enter` would most likely refuse later, before a body is read: a request
+        like those before it, which is taken for a quarter of the queue at most.
+        """
         with self._work:
             if self._closed:
                 raise QueueClosedError("the service is stopping")
-            self._refuse_overload(1)
+            self._refuse_overload(min(math.ceil(self._usual_pieces), self._max_pieces // 4))
 
     def _refuse_overload(self, pieces: int) -> None:
         if self._waiting_pieces and self._waiting_pieces + pieces > self._max_pieces:
             ahead = self._waiting_pieces + self._running_pieces
-            seconds = math.ceil(ahead / self._rate)
-            raise QueueFullError(min(max(seconds, 1), MAX_RETRY_S))
+            raise QueueFullError(min(ahead / self._rate, MAX_RETRY_S))
 
     @property
     def load(self) -> Load:
@@ -275,7 +278,7 @@ class TokenQueue:
         with self._work:
             self._running_pieces -= pieces
             rate = len(self._threads) * pieces / max(seconds, 1e-6)
-            self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
+            self._rate = MEMORY * self._rate + (1 - MEMORY) * rate
             for place in batch:
                 place.ticket.finished += 1
                 if place.ticket.finished == len(place.ticket.articles):

@@ -61,7 +61,6 @@ async def tag(request: Request) -> Response:
     notes: Notes = request.scope[NOTES]
     try:
         check_media_type(request.headers.get("content-type"))
-        desk.admit()
     except RequestError:
         await discard(request.receive)  # its sender would see a reset and not the refusal
         raise
@@ -139,5 +138,4 @@ ROUTES = [
     Route("/docs.json", answered(docs)),
     *(Route(path, answered(page)) for path in PAGES),
 ]
-PATHS = frozenset(route.path for route in ROUTES)
 app = Starlette(routes=ROUTES)

@@ -17,7 +17,7 @@ import threading
 import time
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
@@ -33,11 +33,9 @@ from serving.desk import Desk
 from serving.gate import Gate
 from serving.keys import Keys
 from serving.metrics import Metrics, forget_dead_workers
-from serving.routes import PATHS, app
+from serving.model_process import ModelProcess
+from serving.routes import app
 from serving.settings import BUNDLE_VARIABLE, bundle_folder, serve_settings
-
-if TYPE_CHECKING:
-    from serving.tagger import Tagger
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read when the server starts
 logger = logging.getLogger("khabar.service")
@@ -60,7 +58,7 @@ class GatedService(Service[Any]):  # type: ignore[misc]
         desk = app.state.desk = Desk(open_tagger, SETTINGS, metrics())
         inner: ASGIApp = super().to_asgi(is_main)
         keys = Keys.from_environment()
-        gate = app.state.gate = Gate(inner, PATHS, keys, metrics(), desk.death, desk.unreadiness)
+        gate = app.state.gate = Gate(app, inner, keys, metrics(), desk)
         if SETTINGS.cors_origins:
             return CORSMiddleware(
                 gate,
@@ -78,14 +76,15 @@ def metrics() -> Metrics:
     return Metrics(STATUS, REGISTRY)
 
 
-def open_tagger() -> Tagger:
-    """The Tagger of KHABAR_BUNDLE, of the Bento, or of the bundle that comes with the package."""
+def open_tagger() -> ModelProcess:
+    """The model of KHABAR_BUNDLE, of the Bento, or of the bundle that comes with the package, in
+    its process.
+    """
     from serving.model_store import bento_bundle
-    from serving.tagger import Tagger  # here: only the worker needs ONNX Runtime
 
     service: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
     folder = bundle_folder() or bento_bundle(service.bento) or DEFAULT_FOLDER
-    return Tagger.from_bundle(folder, device=SETTINGS.device)
+    return ModelProcess(folder, SETTINGS.device, SETTINGS.reading_threads)
 
 
 @bentoml.service(

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
 
 import configs
 from annotations.errors import ConfigError
@@ -16,6 +23,7 @@ from annotations.errors import ConfigError
 FILE = "serving.yaml"
 BUNDLE_VARIABLE = "KHABAR_BUNDLE"
 SETTINGS_VARIABLE = "KHABAR_SETTINGS"
+MAX_READING_THREADS = 8  # a tenth of their work is Python's, which one of them does at a time
 
 
 class ServeSettings(BaseModel):
@@ -26,7 +34,7 @@ class ServeSettings(BaseModel):
     host: str
     port: int = Field(ge=1, le=65535)
     workers: PositiveInt  # processes
-    threads: PositiveInt  # of a worker that read batches
+    threads: NonNegativeInt  # of a worker that read batches, 0 for as many as pay
     device: Literal["cpu", "cuda"]
     batch_pieces: PositiveInt  # read at once
     max_waiting_pieces: PositiveInt
@@ -38,6 +46,16 @@ class ServeSettings(BaseModel):
     drain_timeout_s: PositiveInt
     cors_origins: list[str]
     logs: Literal["auto", "json", "plain"]
+
+    @property
+    def reading_threads(self) -> int:
+        """The threads of a worker that read batches, each on a core of its own; on a GPU one
+        prepares while the other computes.
+        """
+        if self.threads or self.device == "cuda":
+            return self.threads or 2
+        cores = len(os.sched_getaffinity(0)) // self.workers
+        return min(max(cores, 1), MAX_READING_THREADS)
 
 
 def read_settings(text: str, name: str, shipped: dict[str, Any] | None = None) -> ServeSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from serving.bundle import MODEL
@@ -21,7 +21,8 @@ class FakeTagger:
         self.bundle = SimpleNamespace(
             name="fake", version="7", manifest=manifest, summary=lambda: {"name": "fake"}
         )
-        self.reader = SimpleNamespace(on_read=None)
+        self.on_read: Callable[[int, int], None] | None = None
+        self.closed = False
         self.hold: threading.Event | None = None
         self.running = self.most = 0
 
@@ -34,6 +35,9 @@ class FakeTagger:
             self.hold.wait(10)
         self.running -= 1
         return [self.read(article, max_code_points) for article in articles]
+
+    def close(self) -> None:
+        self.closed = True
 
     def read(self, article: Article, max_code_points: int | None) -> Prediction:
         if POISON in article.text:

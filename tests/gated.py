@@ -15,7 +15,7 @@ from serving.desk import Desk
 from serving.gate import Gate
 from serving.keys import Keys
 from serving.metrics import Metrics
-from serving.routes import PATHS, app
+from serving.routes import app
 from serving.settings import serve_settings
 
 
@@ -24,7 +24,7 @@ def gated(tagger: Any) -> Iterator[str]:
     """The address of the app with a tagger; it wants the keys of the environment."""
     metrics = Metrics(STATUS)
     desk = app.state.desk = Desk(lambda: tagger, serve_settings(), metrics)
-    gate = Gate(app, PATHS, Keys.from_environment(), metrics, desk.death, desk.unreadiness)
+    gate = Gate(app, app, Keys.from_environment(), metrics, desk)
     server = uvicorn.Server(uvicorn.Config(gate, port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

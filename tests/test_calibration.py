@@ -2,14 +2,16 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from annotations.schema import Document, Span
+from annotations.schema import Claim, Document, Span
 from serving.bundle import Bundle, Head
 from serving.decoding import log_softmax
+from serving.runtime import Floats, Ints
 from serving.tagger import Tagger, confidence
 from tests.conftest import RandomBackend
 from training.evaluation.scores import calibration_error
@@ -25,9 +27,20 @@ def drawn(temperature: float, items: int, seed: int = 0) -> tuple[np.ndarray, li
     return logits, labels
 
 
+def fitted(
+    logits: np.ndarray, gold: Sequence[int], weights: Sequence[float] | None = None
+) -> float:
+    return fit_temperature(lambda t: np.exp(log_softmax(logits / np.float32(t))), gold, weights)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
 def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> None:
-    assert fit_temperature(*drawn(temperature, 3000)) == pytest.approx(temperature, rel=0.12)
+    assert fitted(*drawn(temperature, 3000)) == pytest.approx(temperature, rel=0.12)
+
+
+def test_an_answer_that_cannot_be_is_not_taken_as_infinitely_wrong() -> None:
+    sure = np.array([[1.0, 0.0]] * 60, dtype=np.float32)
+    assert math.isfinite(fit_temperature(lambda _: sure, [1] + [0] * 59))
 
 
 def test_a_weight_counts_as_that_many_items() -> None:
@@ -35,9 +48,9 @@ def test_a_weight_counts_as_that_many_items() -> None:
     other_logits, other_gold = drawn(0.5, 200, seed=2)
     both = np.concatenate([logits, other_logits])
     repeated = np.concatenate([np.repeat(logits, 9, axis=0), other_logits])
-    weighed = fit_temperature(both, [*gold, *other_gold], [9.0] * 200 + [1.0] * 200)
-    assert weighed == fit_temperature(repeated, [*np.repeat(gold, 9), *other_gold])
-    assert weighed > fit_temperature(both, [*gold, *other_gold])
+    weighed = fitted(both, [*gold, *other_gold], [9.0] * 200 + [1.0] * 200)
+    assert weighed == fitted(repeated, [*np.repeat(gold, 9), *other_gold])
+    assert weighed > fitted(both, [*gold, *other_gold])
 
 
 @pytest.mark.parametrize("items", [1, 10, 49])
@@ -45,7 +58,7 @@ def test_too_few_labels_leave_the_temperature_at_one(
     items: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert fit_temperature(*drawn(4.0, items)) == 1.0
+        assert fitted(*drawn(4.0, items)) == 1.0
     assert f"{items} items, too few" in caplog.text
 
 
@@ -69,8 +82,8 @@ def test_the_slope_and_intercept_that_made_the_spans_right_are_found(
 def test_fitted_confidences_err_less() -> None:
     scores, right = platt_sample(0.4, -1.0)
     slope, intercept = fit_platt(scores, right)
-    fitted = [1 / (1 + math.exp(-(slope * math.log(s / (1 - s)) + intercept))) for s in scores]
-    before, after = calibration_error(scores, right), calibration_error(fitted, right)
+    mended = [1 / (1 + math.exp(-(slope * math.log(s / (1 - s)) + intercept))) for s in scores]
+    before, after = calibration_error(scores, right), calibration_error(mended, right)
     assert before is not None and after is not None
     assert before > 0.2 > 0.03 > after
 
@@ -127,8 +140,6 @@ def test_a_head_that_guesses_learns_to_say_so(tagger: Tagger) -> None:
 
 @pytest.mark.parametrize("name", ["topic", "claim"])
 def test_labels_drawn_at_random_ask_for_a_high_temperature(tagger: Tagger, name: str) -> None:
-    from annotations.schema import Claim
-
     head = tagger.bundle.head(name)
     random = np.random.default_rng(4)
     labels = [head.labels[i] for i in random.integers(len(head.labels), size=400)]
@@ -136,8 +147,7 @@ def test_labels_drawn_at_random_ask_for_a_high_temperature(tagger: Tagger, name:
         Document(f"d{i}", "دخلت القوات القائم", topic=label, claims=(Claim("دخلت القائم", label),))
         for i, label in enumerate(labels)
     ]
-    fitted = calibrate_head(tagger, head, [documents])
-    assert fitted.temperature > 2
+    assert calibrate_head(tagger, head, [documents]).temperature > 2
     assert calibrate_head(tagger, head, [documents[:20]]).temperature == 1.0
 
 
@@ -148,3 +158,59 @@ def test_confidence_grows_with_the_score_and_stays_between_zero_and_one() -> Non
     values = [confidence(TaggedSpan(0, 1, "GPE", score), head) for score in (0.0, 0.2, 0.9, 1.0)]
     assert values == sorted(values)
     assert 0 < values[0] < values[-1] < 1
+
+
+class RecordingBackend(RandomBackend):
+    """Random scores that can be looked at later."""
+
+    def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
+        outputs = super().run(ids, mask, segments)
+        self.told = [*getattr(self, "told", []), outputs]
+        return outputs
+
+
+def test_pairs_are_calibrated_on_what_the_parts_of_a_text_say_together(smoke_bundle: Path) -> None:
+    bundle = Bundle.load(smoke_bundle)
+    head = bundle.head("claim").model_copy(update={"unit": "sentence", "combine": "mean"})
+    text = "دخلت القوات القائم. دخلت القوات راوة. دخلت القوات الموصل."
+
+    def calibrated(gold: Sequence[int]) -> tuple[float, np.ndarray]:
+        """The temperature, and the logits (items, parts, labels), the same every time."""
+        backend = RecordingBackend(bundle.manifest.heads)
+        documents = [
+            Document(f"d{i}", text, claims=(Claim("دخلت القوات", head.labels[label]),))
+            for i, label in enumerate(gold)
+        ]
+        found = calibrate_head(Tagger(bundle, backend=backend), head, [documents])
+        return found.temperature, np.stack([outputs["claim"] for outputs in backend.told])
+
+    def together(logits: np.ndarray, temperature: float) -> np.ndarray:
+        chances: np.ndarray = np.exp(log_softmax(logits / np.float32(temperature))).mean(axis=1)
+        return chances.astype(float)
+
+    _, logits = calibrated([0] * 3000)
+    assert logits.shape == (3000, 3, len(head.labels))
+    random = np.random.default_rng(5)
+    gold = [int(random.choice(len(row), p=row / row.sum())) for row in together(logits, 0.5)]
+    assert calibrated(gold)[0] == pytest.approx(0.5, rel=0.2)
+
+
+def test_the_sources_of_a_pair_head_count_alike(smoke_bundle: Path) -> None:
+    """A hundred right answers for each wrong one, until both sources weigh the same."""
+    bundle = Bundle.load(smoke_bundle)
+    head = bundle.head("claim")
+
+    class Sure(RandomBackend):
+        def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
+            outputs = super().run(ids, mask, segments)
+            outputs["claim"] = np.tile(np.eye(len(head.labels))[0] * 4, (len(ids), 1))
+            return outputs
+
+    def documents(label: str, number: int) -> list[Document]:
+        claims = (Claim("دخلت القوات", label),)
+        return [Document(f"{label}{i}", "دخلت القوات القائم", claims=claims) for i in range(number)]
+
+    tagger = Tagger(bundle, backend=Sure(bundle.manifest.heads))
+    right, wrong = documents(head.labels[0], 200), documents(head.labels[1], 2)
+    assert calibrate_head(tagger, head, [right + wrong]).temperature < 1
+    assert calibrate_head(tagger, head, [right, wrong]).temperature > 4

@@ -221,7 +221,7 @@ ARTICLES = [
 
 
 def test_the_client_answers_as_the_tagger_does(service: Service) -> None:
-    with client_of(service) as client:
+    with client_of(service, limits=RequestLimits(pieces=4096)) as client:
         predictions = client.tag(ARTICLES)
     assert predictions == [read(Article.of(article)) for article in ARTICLES]
     assert [prediction.error is None for prediction in predictions] == [True] * 5 + [False] * 2
@@ -770,9 +770,9 @@ def test_the_fault_of_a_source_is_its_own(service: Service) -> None:
         ({"api_key": f"{SECRET}"}, "api_key must be visible ASCII"),
         ({"api_key": "a\nb"}, "api_key must be visible ASCII"),
         ({"api_key": ""}, "api_key must be visible ASCII"),
-        ({"timeout_s": 0}, r"got 0, 4 and 6"),
-        ({"concurrency": 0}, r"got 330\.0, 0 and 6"),
-        ({"retries": -1}, r"got 330\.0, 4 and -1"),
+        ({"timeout_s": 0}, r"got 0, 16 and 10"),
+        ({"concurrency": 0}, r"got 330\.0, 0 and 10"),
+        ({"retries": -1}, r"got 330\.0, 16 and -1"),
     ],
 )
 def test_a_client_that_could_not_work_is_refused(wrong: dict[str, Any], words: str) -> None:
@@ -798,7 +798,6 @@ def khabar(default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("KHABAR_API_KEYS", KEY)
     with gated(default_tagger) as address:
         yield address
-    default_tagger.reader.on_read = None
 
 
 def test_the_service_answers_through_the_client_as_the_tagger_does_here(

@@ -118,15 +118,45 @@ def test_what_waits_is_read_together_up_to_the_size_of_a_batch() -> None:
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     door = Door()
-    with queue_of(door, max_pieces=40, batch_pieces=1) as queue:
+    with queue_of(door, max_pieces=60, batch_pieces=1) as queue:
         enter(queue, "خبر")
         assert door.entered.acquire(timeout=WAIT_S)
         enter(queue, "خبر " * 30)  # nothing waits yet: any size is taken
         queue.admit()
         with pytest.raises(QueueFullError) as refused:
             enter(queue, "خبر " * 30)
-        assert 1 <= refused.value.retry_after_s <= MAX_RETRY_S
+        assert 0 < refused.value.retry_after_s <= MAX_RETRY_S
         enter(queue, "خبر")  # there is room for a small one
+        door.open.set()
+
+
+def test_each_thread_brings_room_of_its_own() -> None:
+    door = Door()
+    with queue_of(door, threads=3, max_pieces=20, batch_pieces=1) as queue:
+        running = [enter(queue, "خبر") for _ in range(3)]
+        for _ in running:
+            assert door.entered.acquire(timeout=WAIT_S)
+        enter(queue, "خبر " * 30)
+        enter(queue, "خبر " * 15)  # 35 + 19 of 60
+        with pytest.raises(QueueFullError):
+            enter(queue, "خبر " * 15)
+        door.open.set()
+
+
+def test_a_request_like_the_last_ones_is_refused_before_its_body_is_read() -> None:
+    """There would be room for a small one, and for a large one there is none."""
+    door = Door()
+    with queue_of(door, max_pieces=400, batch_pieces=1) as queue:
+        enter(queue, "خبر")
+        assert door.entered.acquire(timeout=WAIT_S)
+        enter(queue, "خبر " * 270)
+        queue.admit()
+        for _ in range(30):
+            with pytest.raises(QueueFullError):
+                enter(queue, "خبر " * 270)
+        with pytest.raises(QueueFullError):
+            queue.admit()
+        enter(queue, "خبر " * 40)
         door.open.set()
 
 

@@ -41,21 +41,30 @@ APP = Starlette(
 
 
 class Doors:
-    """What the probes of a gate say."""
+    """What a worker says of itself."""
 
     alive: RequestError | None = None
     ready: RequestError | None = None
+    full: RequestError | None = None
+
+    def death(self) -> RequestError | None:
+        return self.alive
+
+    def unreadiness(self) -> RequestError | None:
+        return self.ready
+
+    def fullness(self) -> RequestError | None:
+        return self.full
 
 
 def gate_of(keys: str = "", doors: type[Doors] = Doors) -> Gate:
     environment = {"KHABAR_API_KEYS": keys} if keys else {}
     return Gate(
         APP,
-        [route.path for route in APP.routes],  # type: ignore[attr-defined]
+        APP,
         Keys.from_environment(None, environment),
         Metrics(STATUS, CollectorRegistry()),
-        lambda: doors.alive,
-        lambda: doors.ready,
+        doors(),
     )
 
 

@@ -5,17 +5,16 @@ Ratios are taken in one run on the same cores, and times are compared with times
 
 from __future__ import annotations
 
-import asyncio
-import random
+import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -43,10 +42,11 @@ pytestmark = pytest.mark.soak
 
 
 def resident(service: Served) -> int:
-    """Bytes of memory that the worker holds."""
+    """Bytes of memory that the worker and the process of its model hold, what they share counted
+    once.
+    """
     (worker,) = service.workers()
-    held: int = worker.memory_info().rss
-    return held
+    return sum(one.memory_full_info().pss for one in [worker, *worker.children(recursive=True)])
 
 
 def test_it_is_ready_within_five_seconds_and_small(tmp_path: Path) -> None:
@@ -93,66 +93,54 @@ def p99(seconds: Sequence[float]) -> float:
     return sorted(seconds)[max(int(len(seconds) * 0.99) - 1, 0)]
 
 
-async def load(port: int, rate: float, seconds: float) -> tuple[Counter[int], list[float]]:
-    """Articles sent one a request at random moments: the statuses, and the seconds of those that
-    were read.
-    """
-    draws = random.Random(13)
-    statuses: Counter[int] = Counter()
+def load(service: Served, rate: float, seconds: float) -> tuple[dict[int, int], list[float]]:
+    """The statuses of articles sent at that rate, and the seconds of those that were read."""
+    command = [sys.executable, "-m", "tests.load", service.address, str(rate), str(seconds)]
+    done = subprocess.run(
+        command, cwd=ROOT, input=json.dumps(TEXTS).encode(), stdout=subprocess.PIPE, check=True
+    )
+    found = json.loads(done.stdout)
+    return {int(status): n for status, n in found["statuses"].items()}, found["seconds"]
+
+
+@contextmanager
+def health_watched(service: Served) -> Iterator[list[float]]:
+    """The seconds that /livez takes, asked ten times a second over a connection of its own each."""
     times: list[float] = []
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=120, limits=limits, trust_env=False) as client:
+    ended = threading.Event()
 
-        async def ask() -> None:
-            body = {"articles": [{"text": draws.choice(TEXTS)}]}
+    def watch() -> None:
+        while not ended.wait(0.1):
             began = time.perf_counter()
-            answer = await client.post(f"http://127.0.0.1:{port}/v1/tag", json=body)
-            statuses[answer.status_code] += 1
-            if answer.status_code == 200:
-                times.append(time.perf_counter() - began)
+            assert service.request("GET", "/livez")[0] == 200
+            times.append(time.perf_counter() - began)
 
-        asked = []
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            asked.append(asyncio.ensure_future(ask()))
-            await asyncio.sleep(draws.expovariate(rate))
-        await asyncio.gather(*asked)
-    return statuses, times
-
-
-async def watch_health(port: int, times: list[float]) -> None:
-    """Ask /livez four times a second, over a connection of its own each."""
-    while True:
-        began = time.perf_counter()
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
-            assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
-        times.append(time.perf_counter() - began)
-        await asyncio.sleep(0.25)
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield times
+    finally:
+        ended.set()
+        watching.join()
 
 
 def test_ten_times_too_much_for_a_minute(service: Served) -> None:
-    began = time.perf_counter()
     with KhabarClient(service.address) as client:
-        client.tag(TEXTS * 3)
-    capacity = 3 * len(TEXTS) / (time.perf_counter() - began)
-    half, calm = asyncio.run(load(service.port, capacity / 2, 30))
+        client.tag(TEXTS)
+        began = time.perf_counter()
+        client.tag(TEXTS * 5)
+    capacity = 5 * len(TEXTS) / (time.perf_counter() - began)
+    half, calm = load(service, capacity / 2, 60)
     before = resident(service)
-    health: list[float] = []
-
-    async def overload() -> tuple[Counter[int], list[float]]:
-        watching = asyncio.ensure_future(watch_health(service.port, health))
-        found = await load(service.port, capacity * 10, 60)
-        watching.cancel()
-        return found
-
-    statuses, times = asyncio.run(overload())
+    with health_watched(service) as health:
+        statuses, times = load(service, capacity * 10, 60)
     after = resident(service)
     print(
-        f"\ncapacity {capacity:.0f} articles a second; at half of it {dict(half)}, p99 "
-        f"{p99(calm):.2f} s; at ten times {dict(statuses)}, p99 of those read {p99(times):.2f} s; "
+        f"\ncapacity {capacity:.0f} articles a second; at half of it {half}, p99 "
+        f"{p99(calm):.2f} s; at ten times {statuses}, p99 of those read {p99(times):.2f} s; "
         f"health p99 {p99(health) * 1000:.0f} ms; memory {before >> 20} to {after >> 20} MiB"
     )
-    assert set(half) == {200}
+    assert half[200] >= 0.99 * sum(half.values()) and set(half) <= {200, 429}
     assert set(statuses) <= {200, 429, 503}
     assert p99(times) <= 3 * p99(calm)
     assert p99(health) < 0.1

@@ -22,6 +22,7 @@ from serving.client import ClientError, KhabarClient
 from serving.prediction import Article, Prediction
 
 DEFAULT_WORKERS = 4
+REQUESTS_A_WORKER = 4  # in flight at most; the client finds out how many the service takes
 READY_S = 30.0  # for a service that is just starting
 RETRIES = 60  # of a request: a service may be busy or gone for about ten minutes
 MAX_FAULTS = 20  # in a row, each of an article that was sent alone
@@ -104,14 +105,14 @@ def _is_failed_work(error: ClientError) -> bool:
 
 @contextmanager
 def service_tagger(service: Service, model: ModelId, workers: int) -> Iterator[ServiceTagger]:
-    """A service as a Tagger, with that many requests in flight and no answer of another model."""
-    with service.connect(workers, model.version) as client:
+    """A service as a Tagger for that many workers, with no answer of another model."""
+    with service.connect(REQUESTS_A_WORKER * workers, model.version) as client:
         yield ServiceTagger(client)
 
 
 @dataclass(frozen=True)
 class HttpEngine:
-    """Threads before a service; at most `workers` parts and as many requests are in flight."""
+    """Threads before a service, each with a part in hand."""
 
     service: Service
     model: ModelId

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from annotations.errors import FormatError
 from annotations.schema import Document
+from serving.bundle import Head
 from serving.prediction import Article, Attitude, Labelled, Prediction
 from serving.tagger import Tagger
 from training.evaluation.scores import LabelScores, Scores
@@ -108,6 +109,13 @@ def stance_questions(documents: Iterable[Document]) -> LabelQuestions:
             )
             gold.append(stance.label)
     return LabelQuestions(articles, gold, skipped)
+
+
+def pair_questions(documents: Iterable[Document], head: Head) -> LabelQuestions:
+    """What documents say of their claims or feel toward their targets, as a pair head answers."""
+    if "favor" in head.labels:
+        return stance_questions(documents)
+    return claim_questions(documents)
 
 
 def _answer(prediction: Prediction) -> Attitude | Labelled:

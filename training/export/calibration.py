@@ -5,36 +5,42 @@ scores.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from annotations.schema import Document
+from serving.attitudes import combine, judged
 from serving.bundle import Head
 from serving.decoding import log_softmax
+from serving.prediction import Article
 from serving.tagger import Tagger, text_logits
-from training.examples import pairs_of
+from training.evaluation.questions import pair_questions
 
 log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
+SMALLEST = 1e-9  # probability: no answer may weigh more than its logarithm
 TEMPERATURES = np.geomspace(0.3, 6.0, 60)
 MIN_ITEMS = 50  # fewer say nothing of a probability
 
 
 def fit_temperature(
-    logits: Floats, gold: Sequence[int], weights: Sequence[float] | None = None
+    answers: Callable[[float], Floats], gold: Sequence[int], weights: Sequence[float] | None = None
 ) -> float:
-    """The temperature under which the logits (items, labels) make the gold likeliest (Guo et al.
-    2017); `weights` say how much each item counts.
+    """The temperature under which the gold is likeliest (Guo et al. 2017).
+
+    `answers` gives the probabilities of all items under a temperature, (items, labels); `weights`
+    say how much each item counts.
     """
     if len(gold) < MIN_ITEMS:
         log.warning("%d items, too few to calibrate; scores stay as they are", len(gold))
         return 1.0
     index = np.arange(len(gold))
     losses = [
-        -np.average(log_softmax(logits / t)[index, gold], weights=weights) for t in TEMPERATURES
+        -np.average(np.log(np.maximum(answers(t)[index, gold], SMALLEST)), weights=weights)
+        for t in TEMPERATURES
     ]
     return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
 
@@ -57,13 +63,15 @@ def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, fl
 def calibrate_head(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
     """A head calibrated on the documents of its sources; the tagger must hold it uncalibrated.
 
-    Of a head of texts each source counts alike: a corpus of thousands must not speak for an outlet
-    of which there are tens.
+    Of a head of texts or pairs each source counts alike: a corpus of thousands must not speak for
+    an outlet of which there are tens.
     """
     if head.kind == "text":
         return calibrate_texts(tagger, head, sources)
+    if head.kind == "pair":
+        return calibrate_pairs(tagger, head, sources)
     documents = [document for source in sources for document in source]
-    return (calibrate_pairs if head.kind == "pair" else calibrate_words)(tagger, head, documents)
+    return calibrate_words(tagger, head, documents)
 
 
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
@@ -103,20 +111,42 @@ def calibrate_texts(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docum
             logits.append(text_logits(head, reading, title))
             gold.append(head.labels.index(str(document.topic)))
             weights.append(1 / len(documents))
-    return _with_temperature(head, np.stack(logits), gold, weights)
+    stacked = np.stack(logits)
+    return _with_temperature(head, lambda t: np.exp(log_softmax(stacked / t)), gold, weights)
 
 
-def calibrate_pairs(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A stance or claim head with the temperature fitted on its pairs."""
-    encoder = tagger.reader.encoder
-    rows = [row for document in documents for row in pairs_of(document, head, encoder)]
-    logits = tagger.reader.judge(head, [(first, second) for first, second, _ in rows])
-    return _with_temperature(head, logits, [label for _, _, label in rows])
+def calibrate_pairs(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
+    """A stance or claim head with the temperature fitted on its answers: on what the parts of a
+    text say together, as in serving.
+    """
+    logits, gold, weights = [], [], []
+    for documents in sources:
+        questions = pair_questions(documents, head)
+        for article, label in zip(questions.articles, questions.gold, strict=True):
+            logits.append(_part_logits(tagger, head, Article.of(article)))
+            gold.append(head.labels.index(label))
+            weights.append(1 / len(questions))
+
+    def answers(temperature: float) -> Floats:
+        parts = (np.exp(log_softmax(one / temperature)) for one in logits)
+        return np.stack([combine(probabilities, head) for probabilities in parts])
+
+    return _with_temperature(head, answers, gold, weights)
+
+
+def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
+    """What a head says of the parts of an article with one target or claim, (parts, labels)."""
+    (about,) = (*article.claims, *article.targets)
+    encoded = tagger.reader.encoder.encode(article.text)
+    return judged(tagger.reader, head, article.text, encoded, article.title, about)[1]
 
 
 def _with_temperature(
-    head: Head, logits: Floats, gold: Sequence[int], weights: Sequence[float] | None = None
+    head: Head,
+    answers: Callable[[float], Floats],
+    gold: Sequence[int],
+    weights: Sequence[float],
 ) -> Head:
-    temperature = fit_temperature(logits, gold, weights)
+    temperature = fit_temperature(answers, gold, weights)
     log.info("%s: calibrated on %d items: temperature %s", head.name, len(gold), temperature)
     return head.model_copy(update={"temperature": temperature})

@@ -1,0 +1,30 @@
+"""The child of `serving.model_process` with a model that some words are too much for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from serving import model_process
+from serving.tagger import Tagger
+
+DEADLY, WRONG = "قاتل", "خاطئ"
+tag = Tagger.tag
+
+
+def poisonable(self: Tagger, articles: Sequence[Any], max_code_points: int | None = None) -> Any:
+    """`Tagger.tag`, but DEADLY ends the process and WRONG is an error that quotes it."""
+    for article in articles:
+        if DEADLY in article.text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if WRONG in article.text:
+            raise ValueError(f"cannot read {article.text}")
+    return tag(self, articles, max_code_points)
+
+
+def main() -> None:
+    """The life of such a child."""
+    Tagger.tag = poisonable  # type: ignore[method-assign]
+    model_process.main()

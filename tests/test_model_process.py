@@ -1,0 +1,153 @@
+"""The model in its process: what the Tagger reads, whatever happens to the child."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serving import model_process
+from serving.bundle import DEFAULT_FOLDER
+from serving.model_process import ModelProcess, ModelProcessError, ReadingFault
+from serving.prediction import Article
+from serving.tagger import Tagger
+from tests.poisonable import DEADLY, WRONG
+
+ROOT = Path(__file__).parents[1]
+ARTICLES = [
+    Article("زار الرئيس محمد مرسي بغداد، وبالبوكمال عاد الهدوء.", "a1", targets="auto"),
+    Article("a\ud800", "a\ud800"),
+    Article("فاز الأهلي على الزمالك في القاهرة 😀.", claims=("فاز الزمالك",)),
+    Article("…", "empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ModelProcess]:
+    opened = ModelProcess(DEFAULT_FOLDER, "cpu", 2)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def poisonable() -> Iterator[ModelProcess]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_process, "START", "from tests.poisonable import main; main()")
+        patch.setattr(model_process, "ROOT", ROOT)
+        opened = ModelProcess(DEFAULT_FOLDER, "cpu", 2)
+        yield opened
+        opened.close()
+
+
+def child_of(model: ModelProcess) -> psutil.Process:
+    return psutil.Process(model._child.process.pid)
+
+
+def test_it_reads_as_the_tagger_here(model: ModelProcess, default_tagger: Tagger) -> None:
+    read: list[tuple[int, int]] = []
+    here: list[tuple[int, int]] = []
+    model.on_read = lambda *counts: read.append(counts)
+    default_tagger.reader.on_read = lambda *counts: here.append(counts)
+    try:
+        assert model.tag(ARTICLES) == default_tagger.tag(ARTICLES)
+        assert model.tag(ARTICLES, 10) == default_tagger.tag(ARTICLES, 10)
+    finally:
+        default_tagger.reader.on_read = model.on_read = None
+    assert len(read) == 2
+    assert [sum(column) for column in zip(*read, strict=True)] == [
+        sum(column) for column in zip(*here, strict=True)
+    ]
+
+
+def test_threads_share_it(model: ModelProcess, default_tagger: Tagger) -> None:
+    expected = default_tagger.tag(ARTICLES)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: model.tag(ARTICLES), range(24)))
+    assert all(answer == expected for answer in answers)
+
+
+def test_it_steps_back_for_the_worker_and_ignores_the_signals_of_a_group(
+    model: ModelProcess,
+) -> None:
+    child = child_of(model)
+    assert child.nice() == psutil.Process().nice() + model_process.NICE
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
+    assert len(model.tag(ARTICLES)) == len(ARTICLES)
+    assert child.is_running() and child_of(model) == child
+
+
+def test_a_killed_child_is_replaced_and_what_it_read_is_read_again(
+    model: ModelProcess, default_tagger: Tagger
+) -> None:
+    expected = default_tagger.tag(ARTICLES * 20)
+    child = child_of(model)
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(model.tag, ARTICLES * 20) for _ in range(2)]
+        child.kill()
+        assert all(answer.result(120) == expected for answer in answers)
+    assert child_of(model) != child
+
+
+def test_an_article_that_kills_is_named_and_harms_no_other(
+    poisonable: ModelProcess, default_tagger: Tagger
+) -> None:
+    expected = default_tagger.tag(ARTICLES)
+    ended = threading.Event()
+    answers = []
+
+    def read_on() -> None:
+        while not ended.is_set():
+            answers.append(poisonable.tag(ARTICLES))
+
+    other = threading.Thread(target=read_on)
+    other.start()
+    for _ in range(2):
+        with pytest.raises(ModelProcessError, match="died while it read a batch, twice"):
+            poisonable.tag([Article(f"{DEADLY} محمد")])
+    ended.set()
+    other.join(60)
+    assert answers and all(answer == expected for answer in answers)
+
+
+def test_a_fault_tells_where_and_not_what(poisonable: ModelProcess) -> None:
+    with pytest.raises(ReadingFault) as caught:
+        poisonable.tag([Article(f"{WRONG} محمد")])
+    assert caught.value.places.startswith("ValueError at poisonable.py:")
+    assert WRONG not in str(caught.value)
+    assert poisonable.tag(ARTICLES[:1])[0].entities
+
+
+def test_what_keeps_a_child_from_loading_is_told() -> None:
+    with pytest.raises(ModelProcessError, match="device 'cuda' needs CUDAExecutionProvider"):
+        ModelProcess(DEFAULT_FOLDER, "cuda", 1)
+
+
+def test_a_child_that_ends_while_loading_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_process, "START", "raise SystemExit(7)")
+    with pytest.raises(ModelProcessError, match=r"ended while loading \(exit 7\)"):
+        ModelProcess(DEFAULT_FOLDER, "cpu", 1)
+
+
+def test_no_child_outlives_a_worker_that_is_killed() -> None:
+    code = (
+        "from serving.model_process import ModelProcess\n"
+        "from serving.bundle import DEFAULT_FOLDER\n"
+        "print(ModelProcess(DEFAULT_FOLDER, 'cpu', 2)._child.process.pid, flush=True)\n"
+        "input()"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, stdin=-1, stdout=-1
+    )
+    assert worker.stdout
+    child = psutil.Process(int(worker.stdout.readline()))
+    worker.kill()
+    worker.wait()
+    child.wait(30)
