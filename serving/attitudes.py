@@ -63,9 +63,10 @@ def _attitude(
     label = int(combined.argmax())
     evidence: tuple[Range, ...] = ()
     if head.labels[label] not in _UNDECIDED:
-        if head.unit == "window":  # too much to be evidence: its sentences are judged one by one
-            size = reader.encoder.window.size - 2
-            parts = _likeliest(_sentence_parts(text, encoded, about, size))
+        if head.unit != "sentence":  # too much to be evidence: sentences are judged one by one
+            spoken = _evidence(probabilities, parts, label)
+            alone = _sentence_parts(text, encoded, about, reader.encoder.window.size - 2)
+            parts = _likeliest([part for part in alone if _is_inside(part, spoken)] or alone)
             probabilities = _chances(_judge(reader, head, about, parts), head)
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
@@ -181,11 +182,19 @@ def _likeliest(parts: list[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: -part.overlap)[:MAX_SENTENCES]
 
 
+def _is_inside(part: Part, places: Sequence[Range]) -> bool:
+    if part.place is None:
+        return False
+    start, end = part.place
+    return any(low < end and start < high for low, high in places)
+
+
 def _evidence(probabilities: Floats, parts: Sequence[Part], label: int) -> tuple[Range, ...]:
-    """The sentences that say the same, the surest first taken; where none does, the one that says
-    it most.
+    """The sentences that say the same, the surest first; where none does, the one that says it
+    most.
     """
-    order = [int(i) for i in (-probabilities[:, label]).argsort() if parts[i].place is not None]
+    surest = (-probabilities[:, label]).argsort(kind="stable").tolist()
+    order = [i for i in surest if parts[i].place is not None]
     agreeing = [i for i in order if probabilities[i].argmax() == label] or order[:1]
     places = list(dict.fromkeys(place for i in agreeing if (place := parts[i].place) is not None))
-    return tuple(sorted(places[:MAX_EVIDENCE]))
+    return tuple(places[:MAX_EVIDENCE])

@@ -97,7 +97,7 @@ class Attitude:
     about: str
     label: str
     confidence: float
-    evidence: tuple[Range, ...]
+    evidence: tuple[Range, ...]  # sentences, the surest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,11 +157,18 @@ def test_one_sentence_decides_on_a_claim(
     assert quotes(text, found) == evidence
 
 
-def test_evidence_is_three_sentences_at_most_in_the_order_of_the_text(tagger: Tagger) -> None:
+def test_evidence_is_three_sentences_at_most(tagger: Tagger) -> None:
     text = f"{PLAIN} {FOR} {FOR} {PLAIN} {FOR} {FOR} {FOR}"
     for found in (stance(tagger, text), claim(tagger, text)):
         assert quotes(text, found) == [FOR] * MAX_EVIDENCE
-        assert list(found.evidence) == sorted(set(found.evidence))
+        assert list(found.evidence) == sorted(set(found.evidence))  # all are as sure
+
+
+def test_the_surest_evidence_comes_first(tagger: Tagger, mentions: Tagger) -> None:
+    torn = "استعادت القوات القائم بعد فرار القوات."
+    text = f"{PLAIN} {torn} {PLAIN} {FOR}"
+    for found in (stance(tagger, text), claim(tagger, text), stance(mentions, text)):
+        assert quotes(text, found) == [FOR, torn]
 
 
 def test_a_claim_is_found_deep_in_a_long_text(tagger: Tagger) -> None:
@@ -278,7 +285,7 @@ def test_evidence_is_always_whole_sentences(
         return
     for found in (*prediction.stances, *prediction.claims):
         assert 0 < found.confidence <= 1
-        assert list(found.evidence) == sorted(set(found.evidence))
+        assert len(found.evidence) == len(set(found.evidence))
         assert set(found.evidence) <= set(sentences(text)) and len(found.evidence) <= MAX_EVIDENCE
         assert bool(found.evidence) == (found.label not in ("neutral", "other"))
 
@@ -305,22 +312,18 @@ def mentions(smoke_bundle: Path) -> Tagger:
     ("text", "label", "evidence"),
     [
         # the sentence that names the target and the next one speak of it
-        (f"{PLAIN} {FOR} ثم ساد الهدوء.", "favor", f"{PLAIN} {FOR}"),
-        ("وصلت القوات. ثم مر يوم. وقع فرار في البوكمال.", "neutral", None),
-        (
-            "القوات في القائم. وقع فرار في البوكمال. انتهى.",
-            "against",
-            "القوات في القائم. وقع فرار في البوكمال.",
-        ),
+        (f"{PLAIN} {FOR} ثم ساد الهدوء.", "favor", [FOR]),
+        ("وصلت القوات. ثم مر يوم. وقع فرار في البوكمال.", "neutral", []),
+        ("القوات في القائم. وقع فرار في البوكمال. انتهى.", "against", ["وقع فرار في البوكمال."]),
+        # of another sentence of the same kind, elsewhere, nobody spoke
+        (f"وقع فرار. {PLAIN} مر يوم. {AGAINST} مر آخر.", "against", [AGAINST]),
     ],
 )
 def test_a_head_of_mentions_hears_what_is_said_where_the_target_is_named(
-    mentions: Tagger, text: str, label: str, evidence: str | None
+    mentions: Tagger, text: str, label: str, evidence: list[str]
 ) -> None:
-    (stance,) = read(mentions, text, targets=("القوات",)).stances
-    assert stance.label == label
-    places = [text[start:end] for start, end in stance.evidence]
-    assert (evidence in places) if evidence else places == []
+    found = stance(mentions, text)
+    assert (found.label, quotes(text, found)) == (label, evidence)
 
 
 def test_a_phrase_that_is_never_named_is_asked_of_the_whole_text(mentions: Tagger) -> None:

@@ -150,6 +150,28 @@ def test_stances_of_khabar_jsonl_are_the_authors_in_their_scope(
     assert (report["items"], report["accuracy"], report["skipped"]) == (2, 1.0, 1)
 
 
+def test_evidence_of_stances_is_scored_by_its_surest_sentence(
+    knowing: Knowing, tmp_path: Path
+) -> None:
+    """Found, found elsewhere, not found at all; two have none in gold."""
+    text = "مر يوم. القوات قوي. مر يوم. القوات سقوط. القوات دخلت."
+    found, elsewhere, nothing = (0, 19), (8, 27), (41, len(text))
+    stances = (
+        Stance("القوات", "favor", scope=found, evidence=((8, 19),)),
+        Stance("القوات", "favor", scope=elsewhere, evidence=((20, 27),)),
+        Stance("القوات", "favor", scope=nothing, evidence=((41, len(text)),)),
+        Stance("القوات", "against", scope=(20, 40)),
+        Stance("القوات", "neutral", scope=(0, 7)),
+    )
+    write_documents(tmp_path / "s.jsonl", [Document("a", text, stances=stances)])
+    words = {"قوي.": "favor", "سقوط.": "against"}
+    report = evaluate("stance", tmp_path / "s.jsonl", knowing(labels={"stance": words}))
+    assert (report["items"], report["evidence_items"]) == (5, 3)
+    assert report["evidence_hit_at_1"] == pytest.approx(1 / 3, abs=1e-4)
+    low, high = report["evidence_interval"]
+    assert low <= report["evidence_hit_at_1"] <= high
+
+
 TOPICS = [("القوات دخلت", "politic"), ("سوريا فوز", "sport"), ("سوق القائم", "finance")]
 TOPICS += [("قال الرئيس", "society")]  # without a counterpart
 

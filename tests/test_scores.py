@@ -12,7 +12,13 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
-from training.evaluation.scores import EntityScores, bootstrap, calibration_error, label_scores
+from training.evaluation.scores import (
+    EntityScores,
+    LabelScores,
+    bootstrap,
+    calibration_error,
+    label_scores,
+)
 
 Entity = tuple[str, int, int]
 # tags of any order, an I- without its B- among them, as ANERcorp has 39 of
@@ -288,3 +294,13 @@ def test_the_macro_interval_contains_the_macro_score() -> None:
     for score, interval in (("macro_f1", "interval"), ("accuracy", "accuracy_interval")):
         low, high = report[interval]
         assert low < report[score] < high
+
+
+def test_hits_of_evidence_are_counted_where_gold_has_any() -> None:
+    scores = LabelScores(list("abab"), list("abbb"), [0.9] * 4, None, [True, None, False, True])
+    report = scores.report()
+    assert (report["evidence_items"], report["evidence_hit_at_1"]) == (3, 0.6667)
+    some = scores.take([1, 2]).report()
+    assert (some["evidence_items"], some["evidence_hit_at_1"]) == (1, 0.0)
+    for without in (scores.take([1]), LabelScores(list("ab"), list("ab"), [0.9] * 2)):
+        assert not any(name.startswith("evidence") for name in without.report())

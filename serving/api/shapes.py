@@ -92,7 +92,7 @@ def _attitude(kind: str, labels: Iterable[str]) -> Schema:
         kind: STRING,
         "label": _known(labels),
         "confidence": CONFIDENCE,
-        "evidence": told(RANGES, "The sentences that carry it, in code points."),
+        "evidence": told(RANGES, "The sentences that carry it, the surest first, in code points."),
         "evidence_utf16": told(RANGES, "The same in UTF-16 code units; with option `utf16`."),
     }
     return an_object(fields, optional=("evidence_utf16",))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from annotations.errors import FormatError
-from annotations.schema import Document
+from annotations.schema import Document, Range
 from serving.bundle import Head
 from serving.prediction import Article, Attitude, Labelled, Prediction
 from serving.tagger import Tagger
@@ -46,12 +46,14 @@ def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 @dataclass(frozen=True)
 class LabelQuestions:
     """Articles of which one thing is asked each, a topic, a claim or a stance, with the gold label;
-    `skipped` counts those without one.
+    `skipped` counts those without one. `evidence` is that of each article, empty where there is
+    none in gold.
     """
 
     articles: Sequence[Article | Document]
     gold: Sequence[str]
     skipped: int = 0
+    evidence: Sequence[Sequence[Range]] = ()
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -63,11 +65,13 @@ class LabelQuestions:
                 "nothing in the file has a label for this task; check the task and the file"
             )
         answers = [_answer(p) for p in _predictions(tagger, some_of(self.articles, chosen))]
+        evidence = some_of(self.evidence, chosen) if self.evidence else [()] * len(answers)
         return LabelScores(
             some_of(self.gold, chosen),
             [answer.label for answer in answers],
             [answer.confidence for answer in answers],
             self.skipped,
+            [_is_hit(answer, gold) for answer, gold in zip(answers, evidence, strict=True)],
         )
 
 
@@ -96,7 +100,7 @@ def stance_questions(documents: Iterable[Document]) -> LabelQuestions:
     """What documents feel toward their targets, each scope read as a text alone; the stances of a
     holder are another question, and counted as skipped.
     """
-    articles, gold, skipped = [], [], 0
+    articles, gold, evidence, skipped = [], [], [], 0
     for document in documents:
         for stance in document.stances or ():
             if stance.holder is not None:
@@ -108,7 +112,8 @@ def stance_questions(documents: Iterable[Document]) -> LabelQuestions:
                 Article(text, document.id, title=document.title, targets=(stance.target,))
             )
             gold.append(stance.label)
-    return LabelQuestions(articles, gold, skipped)
+            evidence.append([(a - start, b - start) for a, b in stance.evidence or ()])
+    return LabelQuestions(articles, gold, skipped, evidence)
 
 
 def pair_questions(documents: Iterable[Document], head: Head) -> LabelQuestions:
@@ -122,6 +127,14 @@ def _answer(prediction: Prediction) -> Attitude | Labelled:
     """The one thing that was asked; every article has a topic beside it."""
     attitudes = (*prediction.claims, *prediction.stances)
     return attitudes[0] if attitudes else prediction.topics[0]
+
+
+def _is_hit(answer: Attitude | Labelled, gold: Sequence[Range]) -> bool | None:
+    """Whether the surest evidence of an answer is evidence in gold; None where gold has none."""
+    if not gold:
+        return None
+    found = answer.evidence[:1] if isinstance(answer, Attitude) else ()
+    return any(low < end and start < high for start, end in found for low, high in gold)
 
 
 def _predictions(tagger: Tagger, articles: Sequence[Article | Document]) -> Iterator[Prediction]:

@@ -214,13 +214,15 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
 class LabelScores:
     """One label an item: gold, predicted, and the confidence of what was predicted.
 
-    `skipped` counts items that had no gold for the task; None leaves it out of the report.
+    `skipped` counts items that had no gold for the task; None leaves it out of the report. `hits`
+    says of each item whether the surest evidence is evidence in gold, None where gold has none.
     """
 
     gold: Sequence[str]
     predicted: Sequence[str]
     confidences: Sequence[float]
     skipped: int | None = None
+    hits: Sequence[bool | None] = ()
     metric: str = field(default="macro_f1", init=False)
 
     def rows(self) -> Floats:
@@ -243,6 +245,7 @@ class LabelScores:
             [self.predicted[i] for i in chosen],
             [self.confidences[i] for i in chosen],
             self.skipped,
+            [self.hits[i] for i in chosen] if self.hits else (),
         )
 
     def report(self) -> dict[str, Any]:
@@ -275,7 +278,21 @@ class LabelScores:
             ),
             "ece": calibration_error(self.confidences, right.tolist()),
         }
+        report |= self._evidence()
         return report if self.skipped is None else {**report, "skipped": self.skipped}
+
+    def _evidence(self) -> dict[str, Any]:
+        """How often the surest evidence is right (hit@1), of the items that have evidence in gold;
+        an answer without any misses.
+        """
+        hits = np.array([hit for hit in self.hits if hit is not None], dtype=float)
+        if not len(hits):
+            return {}
+        return {
+            "evidence_items": len(hits),
+            "evidence_hit_at_1": round(float(hits.mean()), 4),
+            "evidence_interval": bootstrap(hits, lambda rows: float(rows.mean())),
+        }
 
 
 def label_scores(
