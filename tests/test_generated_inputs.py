@@ -15,11 +15,10 @@ from serving.api.schema import parse_request
 from serving.tagger import Tagger
 
 SIZES = [150, pytest.param(20_000, marks=pytest.mark.soak)]
-WORDS = [
-    *"زار الرئيس محمد مرسي وبالبوكمال القوات العراقية مدينة القائم رويترز الأهلي فوز قال لن".split(),
-    *"UN ٢٠٢٣ 12 ٪ « » . ؟ … ـــ مُحَمَّدٌ ﷺ é 😀 لا\u0653 e\u0301 👨\u200d👩\u200d👧".split(),
-    *("\n", "\n\n", "\t", "\u200f", "\u200d", "\u00a0", "\ufeff", "\x00", "\u202e", "\ud800"),
-]
+SPOKEN = "زار الرئيس محمد مرسي وبالبوكمال القوات العراقية مدينة القائم رويترز الأهلي فوز قال لن"
+STRANGE = "UN ٢٠٢٣ 12 ٪ « » . ؟ … ـــ مُحَمَّدٌ ﷺ é 😀 لا\u0653 e\u0301 👨\u200d👩\u200d👧"
+BLANK = ("\n", "\n\n", "\t", "\u200f", "\u200d", "\u00a0", "\ufeff", "\x00", "\u202e", "\ud800")
+WORDS = [*SPOKEN.split(), *STRANGE.split(), *BLANK]
 NEWS = st.lists(st.sampled_from(WORDS), max_size=40).flatmap(
     lambda words: st.sampled_from(["", " ", "  "]).map(lambda blank: blank.join(words))
 )
