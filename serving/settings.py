@@ -19,6 +19,7 @@ from pydantic import (
 
 import configs
 from annotations.errors import ConfigError
+from serving.cores import usable_cores
 
 FILE = "serving.yaml"
 BUNDLE_VARIABLE = "KHABAR_BUNDLE"
@@ -54,8 +55,7 @@ class ServeSettings(BaseModel):
         """
         if self.threads or self.device == "cuda":
             return self.threads or 2
-        cores = len(os.sched_getaffinity(0)) // self.workers
-        return min(max(cores, 1), MAX_READING_THREADS)
+        return min(max(usable_cores() // self.workers, 1), MAX_READING_THREADS)
 
 
 def read_settings(text: str, name: str, shipped: dict[str, Any] | None = None) -> ServeSettings:

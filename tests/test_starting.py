@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from annotations.errors import ConfigError
 from serving import service
 from serving.bundle import BundleError
+from serving.cores import usable_cores
 from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
 from serving.settings import (
     BUNDLE_VARIABLE,
+    MAX_READING_THREADS,
     SETTINGS_VARIABLE,
     bundle_folder,
     read_settings,
@@ -64,6 +67,37 @@ def test_a_file_of_ones_own_replaces_what_it_names(
         assert (serve_settings().port, serve_settings().host) == (4000, "127.0.0.1")
     finally:
         serve_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads", "device", "reading"),
+    [
+        (2, 1, 0, "cpu", 2),
+        (16, 1, 0, "cpu", MAX_READING_THREADS),
+        (16, 4, 0, "cpu", 4),
+        (2, 4, 0, "cpu", 1),
+        (16, 1, 3, "cpu", 3),
+        (16, 1, 0, "cuda", 2),
+        (16, 1, 5, "cuda", 5),
+    ],
+)
+def test_a_worker_reads_with_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    workers: int,
+    threads: int,
+    device: str,
+    reading: int,
+) -> None:
+    monkeypatch.setattr("serving.settings.usable_cores", lambda: cores)
+    changed = {"workers": workers, "threads": threads, "device": device}
+    assert serve_settings().model_copy(update=changed).reading_threads == reading
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usable_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
 
 
 def test_a_taken_port_is_told_with_the_way_out() -> None:

@@ -17,6 +17,7 @@ from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.tagging import TagsArticles
 from serving.bundle import DEFAULT_FOLDER, Bundle
+from serving.cores import usable_cores
 
 EngineName = Literal["local", "http", "ray"]
 
@@ -77,7 +78,7 @@ def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
     if wanted.name == "http":
         return _served(wanted, options)
     bundle = Bundle.load(wanted.bundle or DEFAULT_FOLDER)
-    workers = wanted.workers or len(os.sched_getaffinity(0))
+    workers = wanted.workers or usable_cores()
     if wanted.name == "local":
         engine: Engine = LocalEngine(bundle.folder, options, workers)
     else:
