@@ -66,7 +66,7 @@ def _attitude(
         if head.unit != "sentence":  # too much to be evidence: sentences are judged one by one
             spoken = _evidence(probabilities, parts, label)
             alone = _sentence_parts(text, encoded, about, reader.encoder.window.size - 2)
-            parts = _likeliest([part for part in alone if _is_inside(part, spoken)] or alone)
+            parts = _likeliest([part for part in alone if _overlaps(part, spoken)] or alone)
             probabilities = _chances(_judge(reader, head, about, parts), head)
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
@@ -182,7 +182,7 @@ def _likeliest(parts: list[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: -part.overlap)[:MAX_SENTENCES]
 
 
-def _is_inside(part: Part, places: Sequence[Range]) -> bool:
+def _overlaps(part: Part, places: Sequence[Range]) -> bool:
     if part.place is None:
         return False
     start, end = part.place

@@ -7,7 +7,6 @@ from __future__ import annotations
 import enum
 import gc
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from serving.api.schema import TagRequest, parse_request
 from serving.bundle import Bundle
 from serving.logs import fault_places
 from serving.metrics import Metrics
-from serving.model_process import ReadingFault
+from serving.model_process import ModelProcessError, ReadingFault
 from serving.prediction import Article, Prediction
 from serving.queue import QueueClosedError, QueueFullError, Ticket, TokenQueue
 from serving.settings import ServeSettings
@@ -37,7 +36,6 @@ logger = logging.getLogger("khabar.service")
 LOADING_RETRY_S = 2
 DRAINING_RETRY_S = 5
 QUICK_BYTES = 16_384  # of a request that is parsed or answered in a few milliseconds
-SWITCH_S = 0.0001  # for which a reader may hold up the event loop; Python's own is 0.005
 WARM_UP = "أعلنت وزارة الصحة في عمان يوم الأحد خطة جديدة لدعم المستشفيات."
 
 
@@ -46,6 +44,7 @@ class Reads(Protocol):
 
     bundle: Bundle
     on_read: OnRead | None
+    problem: str | None  # that keeps it from reading now
 
     def tag(
         self, articles: Sequence[Article], max_code_points: int | None = None
@@ -54,7 +53,7 @@ class Reads(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the model; what is being read is lost."""
+        """Let go of the model for good; what is being read is lost."""
         ...
 
 
@@ -77,7 +76,7 @@ class Answered:
 
 
 class Desk:
-    """A Tagger behind the queue; it answers only once its bundle is verified and warm."""
+    """A model behind the queue; it answers only once its bundle is verified and warm."""
 
     def __init__(
         self, open_tagger: Callable[[], Reads], settings: ServeSettings, metrics: Metrics
@@ -93,7 +92,6 @@ class Desk:
 
     def open(self) -> None:
         """Begin to load the bundle, beside the event loop."""
-        sys.setswitchinterval(SWITCH_S)
         self._loader.start()
 
     def wait(self) -> None:
@@ -101,6 +99,7 @@ class Desk:
         self._loader.join()
 
     def _load(self) -> None:
+        tagger = None
         try:
             tagger = self._open_tagger()
             tagger.tag([Article(WARM_UP, targets="auto")])
@@ -108,6 +107,8 @@ class Desk:
         except Exception as fault:
             self.state = State.FAILED
             logger.error("the bundle cannot be loaded: %s", fault)  # it has seen no article
+            if tagger is not None:
+                tagger.close()
 
     def _take_up(self, tagger: Reads) -> None:
         """Open the queue before a tagger that is warm."""
@@ -145,17 +146,24 @@ class Desk:
 
     def death(self) -> RequestError | None:
         """What keeps the worker from ever answering; a supervisor may start it anew."""
-        return self._not_ready() if self.state is State.FAILED else None
+        return self._not_ready() if self._has_failed() else None
 
     def unreadiness(self) -> RequestError | None:
         """What keeps the worker from taking requests now."""
-        return None if self.state is State.READY else self._not_ready()
+        if self.state is State.READY and not self._has_failed():
+            return None
+        return self._not_ready()
+
+    def _has_failed(self) -> bool:
+        broken = self._tagger is not None and self._tagger.problem is not None
+        return self.state is State.FAILED or (self.state is State.READY and broken)
 
     def _not_ready(self) -> RequestError:
-        words = {
-            State.FAILED: "the bundle cannot be loaded; the service's log says why",
-            State.DRAINING: "the service is stopping; another will take over",
-        }.get(self.state, "the model is being loaded; try again in a moment")
+        words = "the model is being loaded; try again in a moment"
+        if self.state is State.DRAINING:
+            words = "the service is stopping; another will take over"
+        elif self._has_failed():
+            words = "the bundle cannot be loaded; the service's log says why"
         code = "draining" if self.state is State.DRAINING else "loading"
         return RequestError(code, words, retry_after_s=LOADING_RETRY_S)
 
@@ -213,8 +221,10 @@ class Desk:
         return self.tagger.tag(articles, max_code_points=self.settings.max_code_points)
 
     def _on_fault(self, fault: Exception, request_id: str) -> None:
-        places = fault.places if isinstance(fault, ReadingFault) else fault_places(fault)
-        logger.error("an article was not read: %s", places, extra={"request_id": request_id})
+        told = fault_places(fault)
+        if isinstance(fault, (ReadingFault, ModelProcessError)):  # they tell nothing of an article
+            told = str(fault)
+        logger.error("an article was not read: %s", told, extra={"request_id": request_id})
 
     async def drain(self) -> None:
         """Take nothing more and wait until all that was accepted is answered."""

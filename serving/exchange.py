@@ -156,13 +156,14 @@ class Exchange:
 
     @contextmanager
     def _paced(self) -> Iterator[None]:
-        """A turn in the pace, which learns when the service says that it is full."""
+        """A turn in the pace, which learns whether the service took the request."""
         with self._pace.turn() as turn:
             try:
                 yield
+                turn.taken = True
             except ClientError as error:
                 if error.status == FULL:
-                    turn.refused()
+                    turn.taken = False
                 raise
 
     def _delay_s(self, attempt: int, asked_s: float | None) -> float:

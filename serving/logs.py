@@ -190,6 +190,12 @@ def configure(choice: Choice) -> None:
     Only plain stream handlers are replaced: a handler that someone else put there stays. What would
     be printed around logging (an uncaught exception, a warning) becomes a line as well.
     """
+    configure_alone(choice)
+    _keep_from_bentoml()
+
+
+def configure_alone(choice: Choice) -> None:
+    """What `configure` does, for a process without BentoML."""
     for name in CONFIGURED:
         configured = logging.getLogger(name)
         for handler in list(configured.handlers):
@@ -208,7 +214,6 @@ def configure(choice: Choice) -> None:
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable
     warnings.showwarning = _log_warning
-    _keep_from_bentoml()
 
 
 def _keep_from_bentoml() -> None:

@@ -2,21 +2,21 @@
 
 Threads that read articles and the event loop of the service would take Python's lock from each
 other: asked for too much, a service would take seconds to say no. Here a worker keeps the sockets
-and one child keeps the model, with a thread for each batch that is read at a time. The two speak
-over pipes; when the worker is gone in any way the pipes end, and the child with them. A child that
-dies is replaced.
+and one child keeps the model, with a thread for each batch that is read at a time. They speak over
+pipes. The child ends when the worker is gone in any way; a child that dies is replaced.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
@@ -25,9 +25,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
+from annotations.catalogue import sha256
 from annotations.errors import KhabarError
-from serving.bundle import Bundle
-from serving.logs import fault_places
+from serving import logs
+from serving.bundle import MANIFEST, Bundle
 from serving.prediction import Article, Prediction
 
 if TYPE_CHECKING:  # a worker does without ONNX Runtime
@@ -35,14 +36,24 @@ if TYPE_CHECKING:  # a worker does without ONNX Runtime
     from serving.runtime import Device
     from serving.tagger import Tagger
 
-START = f"from {__name__} import main; main()"  # run by -m its classes would be other ones
+# SIGINT and SIGTERM reach a whole group of processes; the worker says when its child ends. Run by
+# -m the classes of this module would be other ones than the worker's.
+START = f"""
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+from {__name__} import main
+main()
+"""
 NICE = 5  # the worker goes first: it has little to do, and callers wait for it
-STOP_S = 10  # for the batches in hand; a child that takes longer is killed
+LOAD_S, STOP_S = 120, 10  # after which a child is killed
+RETRY_S = 5.0  # between tries to replace a child that cannot be started
 ROOT = Path(__file__).parents[1]  # where `serving` can be imported from
+logger = logging.getLogger("khabar.service")
 
 
 class ModelProcessError(KhabarError):
-    """A child that cannot load its bundle, or that died."""
+    """A child that cannot be started, or that died; it tells nothing of an article."""
 
 
 class ReadingFault(Exception):
@@ -71,79 +82,115 @@ class _Told:
     fault: str | None = None
 
 
-class _Child:
-    """A running child and the ends of its pipes that no batch uses now."""
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What the child says first: the sha256 of the `bundle.json` it read, or why there is none."""
 
-    def __init__(self, folder: Path, device: Device, threads: int) -> None:
+    manifest: str | None = None
+    problem: str | None = None
+
+
+class _Child:
+    """A running child and the ends of its pipes that no batch uses now.
+
+    It ends when its standard input does, which only the worker holds open.
+    """
+
+    def __init__(self, folder: Path, device: Device, threads: int, choice: logs.Choice) -> None:
         pipes = [Pipe() for _ in range(threads)]
         theirs = [end.fileno() for _, end in pipes]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        command = [sys.executable, "-c", START, str(folder), device, *map(str, theirs)]
+        arguments = [str(folder), device, choice, *map(str, theirs)]
         self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-c", START, *arguments],
+            stdin=subprocess.PIPE,
             pass_fds=theirs,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
-        self.ends: list[Connection] = []
         self.free: SimpleQueue[Connection] = SimpleQueue()
         for ours, end in pipes:
             end.close()
-            self.ends.append(ours)
-        try:
-            problem = self.ends[0].recv()
-        except (EOFError, OSError):
-            self.stop()
-            code = self.process.returncode
-            raise ModelProcessError(
-                f"the model's process ended while loading (exit {code})"
-            ) from None
-        if problem is not None:
-            self.stop()
-            raise ModelProcessError(problem)
-        for ours in self.ends:
             self.free.put(ours)
+        try:
+            self.manifest = self._loaded(folder)
+        except ModelProcessError:
+            self.bury()
+            raise
+
+    def _loaded(self, folder: Path) -> str | None:
+        end = self.free.get()
+        try:
+            if not end.poll(LOAD_S):
+                raise ModelProcessError(f"{folder}: not loaded within {LOAD_S} s; start again")
+            loaded = cast(_Loaded, end.recv())
+        except (EOFError, OSError):
+            code = self.process.wait(STOP_S)
+            told = f"{folder}: the model's process ended while loading (exit {code}); see the log"
+            raise ModelProcessError(told) from None
+        if loaded.problem is not None:
+            raise ModelProcessError(loaded.problem)
+        self.free.put(end)
+        return loaded.manifest
 
     def ask(self, asked: _Asked) -> _Told:
         """The child's answer about a batch; EOFError or OSError when it died."""
         end = self.free.get()
         try:
             end.send(asked)
-            return cast(_Told, end.recv())
-        finally:
+            told = cast(_Told, end.recv())
+        except (EOFError, OSError):
+            self.free.put(end)  # for the next one to see that it died
+            raise
+        except BaseException:
+            self.bury()  # its answer would go to the next batch
             self.free.put(end)
+            raise
+        self.free.put(end)
+        return told
+
+    def bury(self) -> None:
+        """End a child that is of no use any more, whatever it does."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
-        """End the child."""
-        for end in self.ends:
-            end.close()
+        """End the child; what it is reading is lost."""
+        assert self.process.stdin
+        with suppress(OSError):
+            self.process.stdin.close()
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.bury()
 
 
 class ModelProcess:
     """Reads articles as a Tagger does, in a child with `threads` threads.
 
-    Safe to share between threads. ModelProcessError when the child cannot be started; BundleError
-    when the bundle is not whole.
+    Safe to share between threads. `problem` is why there is no child now, which is tried again
+    every `RETRY_S` as long as articles come. ModelProcessError when the first one cannot be
+    started; BundleError when the bundle is not whole.
     """
 
-    def __init__(self, folder: Path, device: Device, threads: int) -> None:
+    def __init__(
+        self, folder: Path, device: Device, threads: int, choice: logs.Choice = "auto"
+    ) -> None:
         self.bundle = Bundle.load(folder)
         self.on_read: OnRead | None = None
-        self._start_anew = partial(_Child, self.bundle.folder, device, threads)
+        self.problem: str | None = None
+        self._manifest = sha256(self.bundle.folder / MANIFEST)
+        self._start_anew = partial(_Child, self.bundle.folder, device, threads, choice)
         self._turns = _Turns()
         self._replacing = threading.Lock()
+        self._closed = False
+        self._failed_at = 0.0  # time.monotonic()
         self._child = self._start_anew()
 
     def tag(
         self, articles: Sequence[Article], max_code_points: int | None = None
     ) -> list[Prediction]:
         """A prediction an article, in order. ReadingFault when the child failed at them,
-        ModelProcessError when it died of them.
+        ModelProcessError when it died of them or is not there.
 
         Whatever was being read when the child died is read again with nothing beside it, so that
         none is blamed for another's fault.
@@ -163,8 +210,10 @@ class ModelProcess:
         return told.predictions
 
     def close(self) -> None:
-        """End the child; batches in hand are lost."""
-        self._child.stop()
+        """End the child for good; what it is reading is lost."""
+        with self._replacing:
+            self._closed = True
+            self._child.stop()
 
     def _told(self, asked: _Asked) -> _Told | None:
         """What the child says of a batch; None when it died, and then another one is there."""
@@ -174,9 +223,29 @@ class ModelProcess:
         except (EOFError, OSError):
             with self._replacing:
                 if self._child is child:  # else another batch that it took with it has replaced it
-                    child.stop()
-                    self._child = self._start_anew()
+                    self._replace(child)
             return None
+
+    def _replace(self, dead: _Child) -> None:
+        if self._closed:
+            raise ModelProcessError("the model is closed")
+        if self.problem and time.monotonic() < self._failed_at + RETRY_S:
+            raise ModelProcessError(self.problem)
+        dead.bury()
+        if self.problem is None:
+            code = dead.process.returncode
+            logger.warning("the model's process died (exit %s) and is started anew", code)
+        try:
+            child = self._start_anew()
+            if child.manifest != self._manifest:
+                child.bury()
+                told = f"{self.bundle.folder}: holds another bundle now; restart the service"
+                raise ModelProcessError(told)
+        except (ModelProcessError, OSError) as error:
+            self.problem, self._failed_at = str(error), time.monotonic()
+            logger.error("the model's process cannot be started anew: %s", error)
+            raise ModelProcessError(self.problem) from None
+        self._child, self.problem = child, None
 
 
 class _Turns:
@@ -215,33 +284,42 @@ def _read(tagger: Tagger, asked: _Asked, read: threading.local) -> _Told:
     read.pieces = read.unknown = 0
     try:
         predictions = tagger.tag(asked.articles, asked.max_code_points)
-    except Exception as fault:  # its words may quote an article
-        return _Told([], fault=fault_places(fault))
+    except (
+        BaseException
+    ) as fault:  # its words may quote an article; a panic of Rust is no Exception
+        return _Told([], fault=logs.fault_places(fault))
     return _Told(predictions, read.pieces, read.unknown)
 
 
 def _serve(tagger: Tagger, end: Connection, read: threading.local) -> None:
     """Answer the batches of one pipe until its other end is closed."""
-    try:
+    with suppress(EOFError, OSError):
         while True:
             end.send(_read(tagger, end.recv(), read))
-    except (EOFError, OSError):
-        return
 
 
 def main() -> None:
-    """The life of a child: load the bundle, say so, read until the pipes end."""
+    """The life of a child: load the bundle, say so, read until standard input ends."""
+    folder, device, choice, *numbers = sys.argv[1:]
+    logs.configure_alone(cast(logs.Choice, choice))
+    ends = [Connection(int(number)) for number in numbers]
     from serving.tagger import Tagger
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # reach a whole group; the worker says when
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    folder, device, *numbers = sys.argv[1:]
-    ends = [Connection(int(number)) for number in numbers]
     try:
         tagger = Tagger.from_bundle(Path(folder), threads=1, device=cast("Device", device))
+        loaded = _Loaded(sha256(Path(folder) / MANIFEST))
     except KhabarError as error:
-        ends[0].send(str(error))
-        return
+        loaded = _Loaded(problem=str(error))
+    with suppress(OSError):
+        ends[0].send(loaded)
+    if loaded.problem is None:
+        _start_reading(tagger, ends)
+    sys.stdin.buffer.read()  # nothing ever comes
+    os._exit(0)
+
+
+def _start_reading(tagger: Tagger, ends: Sequence[Connection]) -> None:
+    """Start a thread for each pipe."""
     read = threading.local()
 
     def count(pieces: int, unknown: int) -> None:
@@ -249,9 +327,7 @@ def main() -> None:
         read.unknown += unknown
 
     tagger.reader.on_read = count
-    gc.freeze()
+    gc.freeze()  # what is here now stays: no collection need look at it again
     os.nice(NICE)
-    ends[0].send(None)
-    threads = [threading.Thread(target=_serve, args=(tagger, end, read)) for end in ends]
-    for thread in threads:
-        thread.start()
+    for end in ends:
+        threading.Thread(target=_serve, args=(tagger, end, read), daemon=True).start()

@@ -19,14 +19,10 @@ KEPT = 0.75  # of the limit, when the service is full
 
 @dataclass(slots=True)
 class Turn:
-    """A request in flight."""
+    """A request in flight, and whether the service took it; None while that is not known."""
 
     began: float
-    full: bool = False  # what the service said
-
-    def refused(self) -> None:
-        """The service had no room for it."""
-        self.full = True
+    taken: bool | None = None
 
 
 class Pace:
@@ -58,13 +54,19 @@ class Pace:
             yield turn
         finally:
             with self._freed:
+                self._learn(turn, self._in_flight)
                 self._in_flight -= 1
-                self._learn(turn)
                 self._freed.notify_all()
 
-    def _learn(self, turn: Turn) -> None:
-        if not turn.full:
-            self._limit = min(self._limit + 1 / self._limit, self._most)
+    def _learn(self, turn: Turn, in_flight: int) -> None:
+        """Learn from what the service said. Where less than half of what is allowed was in flight
+        it was not asked for more.
+        """
+        if turn.taken is None:
+            return
+        if turn.taken:
+            if 2 * in_flight >= self._limit:
+                self._limit = min(self._limit + 1 / self._limit, self._most)
         elif turn.began >= self._lowered:  # those sent before the limit was lowered say nothing new
             self._limit = max(self._limit * KEPT, 1.0)
             self._lowered = self._clock()

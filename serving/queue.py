@@ -112,7 +112,8 @@ class TokenQueue:
 
     `read` gives one prediction an article, in order. `on_fault` is told each exception of it and
     the id of the request it struck; `on_batch` the articles, estimated pieces and seconds of each
-    batch.
+    batch. `max_pieces` may wait for each thread; a large request counts as a quarter of what may
+    wait for all.
     """
 
     def __init__(
@@ -152,10 +153,7 @@ class TokenQueue:
             raise
 
     def enter(self, articles: Sequence[Article], request_id: str) -> Ticket:
-        """Queue the articles of a request, or refuse them all.
-
-        A queue with nothing waiting takes a request of any size.
-        """
+        """Queue the articles of a request, or refuse them all for what waits before them."""
         costs = [cost_of(article) for article in articles]
         ticket = Ticket(articles, costs, request_id, time.monotonic())
         with self._work:
@@ -171,15 +169,19 @@ class TokenQueue:
 
     def admit(self) -> None:
         """Refuse now what `enter` would most likely refuse later, before a body is read: a request
-        like those before it, which is taken for a quarter of the queue at most.
+        like those before it.
         """
         with self._work:
             if self._closed:
                 raise QueueClosedError("the service is stopping")
-            self._refuse_overload(min(math.ceil(self._usual_pieces), self._max_pieces // 4))
+            self._refuse_overload(self._usual_pieces)
 
-    def _refuse_overload(self, pieces: int) -> None:
-        if self._waiting_pieces and self._waiting_pieces + pieces > self._max_pieces:
+    def _refuse_overload(self, pieces: float) -> None:
+        """Refuse a request of so many pieces for what waits before it. A large one counts as a
+        quarter of the queue, or it would find room only where nothing waits.
+        """
+        counted = min(pieces, self._max_pieces / 4)
+        if self._waiting_pieces and self._waiting_pieces + counted > self._max_pieces:
             ahead = self._waiting_pieces + self._running_pieces
             raise QueueFullError(min(ahead / self._rate, MAX_RETRY_S))
 

@@ -40,7 +40,7 @@ from serving.settings import BUNDLE_VARIABLE, bundle_folder, serve_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read when the server starts
 logger = logging.getLogger("khabar.service")
 SETTINGS = serve_settings()
-SPARE_S = 30  # that BentoML's own time limit leaves to ours
+METRICS_S = 60  # that /metrics may take, the one path that BentoML answers
 LOOPBACK = ("127.", "::1")
 
 
@@ -65,7 +65,7 @@ class GatedService(Service[Any]):  # type: ignore[misc]
                 allow_origins=SETTINGS.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-                expose_headers=["Retry-After", "X-Request-ID"],
+                expose_headers=["Retry-After", "Retry-After-Ms", "X-Request-ID"],
             )
         return gate
 
@@ -84,13 +84,13 @@ def open_tagger() -> ModelProcess:
 
     service: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
     folder = bundle_folder() or bento_bundle(service.bento) or DEFAULT_FOLDER
-    return ModelProcess(folder, SETTINGS.device, SETTINGS.reading_threads)
+    return ModelProcess(folder, SETTINGS.device, SETTINGS.reading_threads, SETTINGS.logs)
 
 
 @bentoml.service(
     service_class=GatedService,
     workers=SETTINGS.workers,
-    traffic={"timeout": SETTINGS.timeout_s + SETTINGS.body_timeout_s + SPARE_S},
+    traffic={"timeout": METRICS_S},
     logging={"access": {"enabled": False}},  # the gate has its own
 )
 @bentoml.asgi_app(app, path="/")

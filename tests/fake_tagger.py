@@ -22,6 +22,7 @@ class FakeTagger:
             name="fake", version="7", manifest=manifest, summary=lambda: {"name": "fake"}
         )
         self.on_read: Callable[[int, int], None] | None = None
+        self.problem: str | None = None
         self.closed = False
         self.hold: threading.Event | None = None
         self.running = self.most = 0

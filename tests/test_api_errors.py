@@ -83,6 +83,12 @@ def test_when_to_come_back_is_told_in_whole_seconds(wait_s: float | None, header
     assert error_response(error, "r1").headers["retry-after"] == header
 
 
+@pytest.mark.parametrize(("wait_s", "header"), [(None, "1000"), (0, "1"), (0.1234, "124")])
+def test_when_to_come_back_is_told_exactly_as_well(wait_s: float | None, header: str) -> None:
+    error = RequestError("overloaded", "words", retry_after_s=wait_s)
+    assert error_response(error, "r1").headers["retry-after-ms"] == header
+
+
 def test_who_cannot_come_back_is_not_told_when() -> None:
     response = error_response(RequestError("timeout", "words", retry_after_s=5), "r1")
     assert "retry-after" not in response.headers

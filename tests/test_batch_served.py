@@ -53,7 +53,7 @@ class ServedNames(NameTagger):
             manifest=SimpleNamespace(files={MODEL: "0" * 64}),
             summary=lambda: self.summary,
         )
-        self.reader = SimpleNamespace(on_read=None)
+        self.problem = None
         self.open = threading.Event()
         self.open.set()
 

@@ -195,6 +195,26 @@ def test_pairs_are_calibrated_on_what_the_parts_of_a_text_say_together(smoke_bun
     assert calibrated(gold)[0] == pytest.approx(0.5, rel=0.2)
 
 
+def test_what_cannot_be_judged_is_left_out_of_the_calibration(
+    smoke_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = Bundle.load(smoke_bundle)
+    tagger = Tagger(bundle, backend=RandomBackend(bundle.manifest.heads))
+    head = bundle.head("claim")
+
+    def documents(text: str, claim: str, label: str, number: int) -> list[Document]:
+        claims = (Claim(claim, label),)
+        return [Document(f"{i}", text, claims=claims) for i in range(number)]
+
+    sound = documents("دخلت القوات القائم", "دخلت القوات", "discuss", 60)
+    unsound = documents("دخلت القوات", "دخلت القوات القائم " * 100, "agree", 3)
+    with caplog.at_level(logging.WARNING):
+        found = calibrate_head(tagger, head, [[*sound, *unsound], unsound])
+    assert found.temperature > 0
+    assert "claim: 3 of 63 items cannot be judged" in caplog.text
+    assert "claim: 3 of 3 items cannot be judged" in caplog.text
+
+
 def test_the_sources_of_a_pair_head_count_alike(smoke_bundle: Path) -> None:
     """A hundred right answers for each wrong one, until both sources weigh the same."""
     bundle = Bundle.load(smoke_bundle)

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, islice, pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -333,6 +334,30 @@ def test_as_many_requests_as_allowed_are_in_flight_for_all_threads_together(
     assert len(found) == 3
 
 
+def test_a_client_that_is_told_to_stop_sends_less_and_then_more(service: Service) -> None:
+    """Fewer are in flight once some were refused, and in the end as many as are allowed."""
+    full = threading.Event()
+
+    def crowded(handler: Handler, request: Any) -> None:
+        if not full.is_set() and service.in_flight > 2:
+            SOON(handler, request)
+            return
+        time.sleep(0.02)
+        answer(handler, request)
+
+    service.usual = crowded
+    texts = [f"خبر{i}" for i in range(400)]
+    with client_of(service, Clock(), concurrency=8, limits=ONE, retries=30) as client:
+        client.tag(texts[:200])
+        refused = len(service.requests) - 200
+        assert 0 < refused < 100
+        full.set()
+        service.most = 0
+        assert [p.error for p in client.tag(texts)] == [None] * 400
+    assert service.most == 8
+    assert len(service.requests) == 600 + refused
+
+
 @pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (2, 3), (4, 2)])
 def test_the_source_is_never_read_far_ahead(service: Service, concurrency: int, size: int) -> None:
     given = 0
@@ -386,6 +411,8 @@ def test_what_is_done_comes_before_the_source_is_read_on(service: Service) -> No
 
 OVERLOADED = refuses(429, "overloaded", Retry_After="3")
 LOADING = refuses(503, "loading", Retry_After="9999")
+STOPPING = refuses(503, "draining", Retry_After="3")
+SOON = refuses(429, "overloaded", Retry_After="1", Retry_After_Ms="125")
 INTERNAL = refuses(500, "internal")
 LATE = refuses(504, "timeout")
 
@@ -396,6 +423,8 @@ LATE = refuses(504, "timeout")
         ([OVERLOADED], [3 + 0.5]),
         ([OVERLOADED, OVERLOADED, OVERLOADED], [3 + 0.5, 3 + 1, 3 + 2]),
         ([LOADING], [60 + 0.5]),
+        ([SOON, SOON, SOON], [0.125 + 0.125, 0.125 + 0.25, 0.125 + 0.5]),
+        ([refuses(429, "overloaded", Retry_After="1", Retry_After_Ms="1.5")], [1 + 0.5]),
         ([refuses(429, "overloaded", Retry_After="soon")], [0.5]),
         ([refuses(429, "overloaded", Retry_After="-5")], [0.5]),
         ([refuses(429, "overloaded", Retry_After="١")], [0.5]),
@@ -729,11 +758,11 @@ def test_who_leaves_a_stream_leaves_no_requests_behind(service: Service) -> None
         else:
             begun.set()
             over.wait(20)
-            OVERLOADED(handler, request)
+            STOPPING(handler, request)
 
     def meeting(handler: Handler, request: Any) -> None:
         if request["articles"][0]["text"].startswith("خبر"):  # sent before its reader left
-            OVERLOADED(handler, request)
+            STOPPING(handler, request)
             return
         together.wait(20)  # both threads of the client are free again
         answer(handler, request)
@@ -796,7 +825,8 @@ def test_the_example_of_the_module_runs(
 def khabar(default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of our own app with the shipped model, which wants the key KEY."""
     monkeypatch.setenv("KHABAR_API_KEYS", KEY)
-    with gated(default_tagger) as address:
+    here = SimpleNamespace(bundle=default_tagger.bundle, tag=default_tagger.tag, problem=None)
+    with gated(here) as address:
         yield address
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +17,11 @@ import psutil
 import pytest
 
 from serving import model_process
-from serving.bundle import DEFAULT_FOLDER
+from serving.bundle import DEFAULT_FOLDER, MANIFEST, MODEL
 from serving.model_process import ModelProcess, ModelProcessError, ReadingFault
 from serving.prediction import Article
 from serving.tagger import Tagger
-from tests.poisonable import DEADLY, WRONG
+from tests.poisonable import DEADLY, PANIC, WRONG
 
 ROOT = Path(__file__).parents[1]
 ARTICLES = [
@@ -34,6 +37,23 @@ def model() -> Iterator[ModelProcess]:
     opened = ModelProcess(DEFAULT_FOLDER, "cpu", 2)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelProcess]:
+    """A model in a folder of its own, replaced at once."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(DEFAULT_FOLDER, folder)
+    monkeypatch.setattr(model_process, "RETRY_S", 0.0)
+    opened = ModelProcess(folder, "cpu", 2)
+    yield opened
+    opened.close()
+
+
+def kill(model: ModelProcess) -> None:
+    child = model._child.process
+    child.kill()
+    child.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +137,75 @@ def test_an_article_that_kills_is_named_and_harms_no_other(
     assert answers and all(answer == expected for answer in answers)
 
 
-def test_a_fault_tells_where_and_not_what(poisonable: ModelProcess) -> None:
+@pytest.mark.parametrize(("word", "kind"), [(WRONG, "ValueError"), (PANIC, "Panic")])
+def test_a_fault_tells_where_and_not_what(
+    poisonable: ModelProcess, capfd: pytest.CaptureFixture[str], word: str, kind: str
+) -> None:
+    child = child_of(poisonable)
     with pytest.raises(ReadingFault) as caught:
-        poisonable.tag([Article(f"{WRONG} محمد")])
-    assert caught.value.places.startswith("ValueError at poisonable.py:")
-    assert WRONG not in str(caught.value)
+        poisonable.tag([Article(f"{word} محمد")])
+    assert caught.value.places.startswith(f"{kind} at poisonable.py:")
+    assert word not in str(caught.value) + "".join(capfd.readouterr())
     assert poisonable.tag(ARTICLES[:1])[0].entities
+    assert child_of(poisonable) == child
+
+
+def test_a_child_that_cannot_be_replaced_is_a_problem_until_it_can(
+    mortal: ModelProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = mortal.bundle.folder / MODEL
+    sound = model.read_bytes()
+    model.write_bytes(sound[:-1])
+    kill(mortal)
+    for _ in range(2):
+        with pytest.raises(ModelProcessError, match=f"{MODEL}: sha256 is"):
+            mortal.tag(ARTICLES)
+    assert mortal.problem and f"{MODEL}: sha256 is" in mortal.problem
+    assert "the model's process died (exit -9)" in caplog.text
+    assert "cannot be started anew" in caplog.text
+    model.write_bytes(sound)
+    assert len(mortal.tag(ARTICLES)) == len(ARTICLES)
+    assert mortal.problem is None
+
+
+def test_it_is_not_tried_again_at_once(
+    mortal: ModelProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_process, "RETRY_S", 1000.0)
+    manifest = mortal.bundle.folder / MANIFEST
+    sound = manifest.read_bytes()
+    manifest.write_bytes(b"{}")
+    kill(mortal)
+    with pytest.raises(ModelProcessError):
+        mortal.tag(ARTICLES)
+    manifest.write_bytes(sound)
+    with pytest.raises(ModelProcessError):
+        mortal.tag(ARTICLES)
+
+
+def test_another_bundle_in_the_folder_does_not_answer_under_the_old_name(
+    mortal: ModelProcess,
+) -> None:
+    manifest = mortal.bundle.folder / MANIFEST
+    changed = json.loads(manifest.read_bytes()) | {"version": "99"}
+    manifest.write_text(json.dumps(changed), encoding="utf-8")
+    kill(mortal)
+    with pytest.raises(ModelProcessError, match="holds another bundle now; restart"):
+        mortal.tag(ARTICLES)
+
+
+def test_closing_ends_what_is_being_read_and_nothing_begins_anew(mortal: ModelProcess) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        reading = [threads.submit(mortal.tag, ARTICLES * 300) for _ in range(2)]
+        time.sleep(0.5)
+        child = child_of(mortal)
+        mortal.close()
+        for one in reading:
+            with pytest.raises(ModelProcessError, match="the model is closed"):
+                one.result(30)
+    assert not child.is_running()
+    with pytest.raises(ModelProcessError, match="the model is closed"):
+        mortal.tag(ARTICLES)
 
 
 def test_what_keeps_a_child_from_loading_is_told() -> None:
@@ -151,3 +234,26 @@ def test_no_child_outlives_a_worker_that_is_killed() -> None:
     worker.kill()
     worker.wait()
     child.wait(30)
+
+
+def test_a_child_ends_with_its_worker_whatever_it_reads() -> None:
+    code = (
+        "import threading\n"
+        "from serving.model_process import ModelProcess\n"
+        "from serving.bundle import DEFAULT_FOLDER\n"
+        "from serving.prediction import Article\n"
+        "model = ModelProcess(DEFAULT_FOLDER, 'cpu', 1)\n"
+        "long = [Article('زار محمد بغداد. ' * 12_000)] * 20\n"
+        "threading.Thread(target=model.tag, args=(long,)).start()\n"
+        "print(model._child.process.pid, flush=True)\n"
+        "input()"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, stdin=-1, stdout=-1
+    )
+    assert worker.stdout
+    child = psutil.Process(int(worker.stdout.readline()))
+    time.sleep(0.5)
+    worker.kill()
+    worker.wait()
+    child.wait(5)

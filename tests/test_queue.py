@@ -118,16 +118,29 @@ def test_what_waits_is_read_together_up_to_the_size_of_a_batch() -> None:
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     door = Door()
-    with queue_of(door, max_pieces=60, batch_pieces=1) as queue:
+    with queue_of(door, max_pieces=40, batch_pieces=1) as queue:
         enter(queue, "خبر")
         assert door.entered.acquire(timeout=WAIT_S)
-        enter(queue, "خبر " * 30)  # nothing waits yet: any size is taken
-        queue.admit()
+        enter(queue, "خبر " * 30)  # 36 pieces
         with pytest.raises(QueueFullError) as refused:
-            enter(queue, "خبر " * 30)
+            enter(queue, "خبر " * 8)
         assert 0 < refused.value.retry_after_s <= MAX_RETRY_S
         enter(queue, "خبر")  # there is room for a small one
         door.open.set()
+
+
+def test_a_large_request_finds_room_between_small_ones() -> None:
+    """It counts as a quarter of the queue, however large it is."""
+    door = Door()
+    with queue_of(door, max_pieces=40, batch_pieces=1) as queue:
+        enter(queue, "خبر")
+        assert door.entered.acquire(timeout=WAIT_S)
+        enter(queue, "خبر " * 20)  # 24 pieces
+        large = enter(queue, "خبر " * 3000)
+        with pytest.raises(QueueFullError):
+            enter(queue, "خبر")
+        door.open.set()
+        assert large.done.result(WAIT_S)
 
 
 def test_each_thread_brings_room_of_its_own() -> None:
@@ -137,26 +150,26 @@ def test_each_thread_brings_room_of_its_own() -> None:
         for _ in running:
             assert door.entered.acquire(timeout=WAIT_S)
         enter(queue, "خبر " * 30)
-        enter(queue, "خبر " * 15)  # 35 + 19 of 60
+        enter(queue, "خبر " * 15)  # 36 + 19 of 60
         with pytest.raises(QueueFullError):
             enter(queue, "خبر " * 15)
         door.open.set()
 
 
 def test_a_request_like_the_last_ones_is_refused_before_its_body_is_read() -> None:
-    """There would be room for a small one, and for a large one there is none."""
+    """There is room for a small one, and none for those that come."""
     door = Door()
     with queue_of(door, max_pieces=400, batch_pieces=1) as queue:
         enter(queue, "خبر")
         assert door.entered.acquire(timeout=WAIT_S)
-        enter(queue, "خبر " * 270)
+        enter(queue, "خبر " * 280)  # 321 pieces
         queue.admit()
         for _ in range(30):
             with pytest.raises(QueueFullError):
-                enter(queue, "خبر " * 270)
+                enter(queue, "خبر " * 120)
         with pytest.raises(QueueFullError):
             queue.admit()
-        enter(queue, "خبر " * 40)
+        enter(queue, "خبر " * 30)
         door.open.set()
 
 

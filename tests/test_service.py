@@ -227,7 +227,8 @@ def test_health_and_the_page_answer_while_articles_are_read(
     client: TestClient, tagger: FakeTagger
 ) -> None:
     tagger.hold, tagger.most = threading.Event(), 0
-    callers = [threading.Thread(target=post, args=(client, "محمد")) for _ in range(5)]
+    number = serve_settings().reading_threads + 3
+    callers = [threading.Thread(target=post, args=(client, "محمد")) for _ in range(number)]
     for i, caller in enumerate(callers, 1):
         caller.start()
         while tagger.running < min(
@@ -321,6 +322,35 @@ def test_a_service_that_is_not_ready_says_so(
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
         assert int(answer.headers["retry-after"]) >= 1
     assert client.get("/").status_code == 200
+
+
+def test_a_model_that_is_gone_for_good_makes_the_service_unready_and_dead(
+    client: TestClient, tagger: FakeTagger
+) -> None:
+    tagger.problem = "model.onnx is damaged"
+    try:
+        for path in ("/livez", "/readyz"):
+            assert client.get(path).status_code == 503
+            assert "damaged" not in client.get(path).text  # the log says it
+    finally:
+        tagger.problem = None
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_a_desk_lets_its_model_go_when_it_is_drained_or_could_not_warm_it() -> None:
+    tagger = FakeTagger()
+    desk = Desk(lambda: tagger, serve_settings(), service.metrics())
+    desk.open()
+    desk.wait()
+    assert not tagger.closed
+    anyio.run(desk.drain)
+    assert tagger.closed
+    cold = FakeTagger()
+    cold.read = None  # type: ignore[assignment, method-assign]
+    desk = Desk(lambda: cold, serve_settings(), service.metrics())
+    desk.open()
+    desk.wait()
+    assert (desk.state, cold.closed) == (State.FAILED, True)
 
 
 def test_a_bundle_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -123,6 +123,19 @@ def test_keys_guard_the_api_and_a_body_without_one_is_read_to_its_end() -> None:
     assert client.get("/readyz").status_code == 200
 
 
+def test_a_full_worker_refuses_articles_at_the_gate_and_nothing_else() -> None:
+    class Full(Doors):
+        full = RequestError("overloaded", "wait", retry_after_s=0.25)
+
+    client = TestClient(gate_of(f"batch:{KEY}", Full))
+    assert client.post("/v1/tag").status_code == 401  # who has no key is told nothing else
+    answer = client.post("/v1/tag", content=b"x" * 3_000_000, headers={"X-API-Key": KEY})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
+    assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("1", "250")
+    assert client.get("/v1/tag", headers={"X-API-Key": KEY}).status_code == 405
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
 def test_the_log_names_the_key_and_what_the_endpoint_told(caplog: pytest.LogCaptureFixture) -> None:
     client = TestClient(gate_of(f"batch:{KEY}"))
     with caplog.at_level(logging.INFO, "khabar.access"):

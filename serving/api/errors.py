@@ -61,7 +61,7 @@ def error_response(error: RequestError, request_id: str) -> Response:
     if error.status in RETRY_STATUSES:
         wait_s = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
         response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))  # whole seconds
-        response.headers["Retry-After-Ms"] = str(math.ceil(wait_s * 1000))
+        response.headers["Retry-After-Ms"] = str(max(1, math.ceil(wait_s * 1000)))
     if error.code == "unauthorized":
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.code == "body_too_large":

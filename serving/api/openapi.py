@@ -148,6 +148,7 @@ def _error_response(status: int) -> dict[str, Any]:
     headers = dict(X_REQUEST_ID)
     if status in RETRY_STATUSES:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+        headers["Retry-After-Ms"] = {"$ref": "#/components/headers/RetryAfterMs"}
     if status == 401:
         headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Challenge"}
     if status == 405:
@@ -167,6 +168,7 @@ def _headers() -> dict[str, Any]:
     return {
         "RequestId": header("The request's id, in logs too", {"type": "string", "minLength": 1}),
         "RetryAfter": header("Seconds until it may go better", {"type": "integer", "minimum": 1}),
+        "RetryAfterMs": header("The same in milliseconds", {"type": "integer", "minimum": 1}),
         "Challenge": header("How to send a key", {"const": "Bearer"}),
         "Allow": header("The methods of the path", {"type": "string"}),
     }

@@ -84,15 +84,17 @@ def topic_questions(documents: Iterable[Document], tagger: Tagger) -> LabelQuest
     return LabelQuestions(labelled, gold, len(everything) - len(labelled))
 
 
-def claim_questions(documents: Iterable[Document]) -> LabelQuestions:
-    """What documents say of their claims; discuss and unrelated count as other."""
+def claim_questions(
+    documents: Iterable[Document], labels: Sequence[str] = ("agree", "disagree", "other")
+) -> LabelQuestions:
+    """What documents say of their claims; what is none of the labels counts as other."""
     articles, gold = [], []
     for document in documents:
         for claim in document.claims or ():
             articles.append(
                 Article(document.text, document.id, title=document.title, claims=(claim.text,))
             )
-            gold.append(claim.label if claim.label in ("agree", "disagree") else "other")
+            gold.append(claim.label if claim.label in labels else "other")
     return LabelQuestions(articles, gold)
 
 
@@ -120,7 +122,7 @@ def pair_questions(documents: Iterable[Document], head: Head) -> LabelQuestions:
     """What documents say of their claims or feel toward their targets, as a pair head answers."""
     if "favor" in head.labels:
         return stance_questions(documents)
-    return claim_questions(documents)
+    return claim_questions(documents, head.labels)
 
 
 def _answer(prediction: Prediction) -> Attitude | Labelled:
@@ -130,7 +132,9 @@ def _answer(prediction: Prediction) -> Attitude | Labelled:
 
 
 def _is_hit(answer: Attitude | Labelled, gold: Sequence[Range]) -> bool | None:
-    """Whether the surest evidence of an answer is evidence in gold; None where gold has none."""
+    """Whether the surest evidence of an answer overlaps evidence in gold; None where gold has
+    none.
+    """
     if not gold:
         return None
     found = answer.evidence[:1] if isinstance(answer, Attitude) else ()

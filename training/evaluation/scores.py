@@ -215,7 +215,7 @@ class LabelScores:
     """One label an item: gold, predicted, and the confidence of what was predicted.
 
     `skipped` counts items that had no gold for the task; None leaves it out of the report. `hits`
-    says of each item whether the surest evidence is evidence in gold, None where gold has none.
+    says of each item whether the surest evidence overlaps that in gold, None where gold has none.
     """
 
     gold: Sequence[str]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from annotations.schema import Document
-from serving.attitudes import combine, judged
+from serving.attitudes import TargetError, combine, judged
 from serving.bundle import Head
 from serving.decoding import log_softmax
 from serving.prediction import Article
@@ -122,10 +122,14 @@ def calibrate_pairs(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docum
     logits, gold, weights = [], [], []
     for documents in sources:
         questions = pair_questions(documents, head)
-        for article, label in zip(questions.articles, questions.gold, strict=True):
-            logits.append(_part_logits(tagger, head, Article.of(article)))
-            gold.append(head.labels.index(label))
-            weights.append(1 / len(questions))
+        found = [_part_logits(tagger, head, Article.of(one)) for one in questions.articles]
+        judged_ones = [i for i, one in enumerate(found) if len(one)]
+        if len(judged_ones) < len(found):
+            unread = len(found) - len(judged_ones)
+            log.warning("%s: %d of %d items cannot be judged", head.name, unread, len(found))
+        logits += [found[i] for i in judged_ones]
+        gold += [head.labels.index(questions.gold[i]) for i in judged_ones]
+        weights += [1 / len(judged_ones) for _ in judged_ones]
 
     def answers(temperature: float) -> Floats:
         parts = (np.exp(log_softmax(one / temperature)) for one in logits)
@@ -135,10 +139,15 @@ def calibrate_pairs(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docum
 
 
 def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
-    """What a head says of the parts of an article with one target or claim, (parts, labels)."""
+    """What a head says of the parts of an article with one target or claim, (parts, labels); none
+    where it has no word or its target or claim leaves no room for it.
+    """
     (about,) = (*article.claims, *article.targets)
     encoded = tagger.reader.encoder.encode(article.text)
-    return judged(tagger.reader, head, article.text, encoded, article.title, about)[1]
+    try:
+        return judged(tagger.reader, head, article.text, encoded, article.title, about)[1]
+    except TargetError:
+        return np.zeros((0, len(head.labels)), np.float32)
 
 
 def _with_temperature(
