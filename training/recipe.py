@@ -26,7 +26,7 @@ from serving.bundle import (
 from serving.tagger import Tagger
 from training.corpora import data_entry, load
 from training.encoders.sources import encoder_folder
-from training.evaluation.development import evaluate_heads
+from training.evaluation.development import DEV_SPLITS, evaluate_heads
 from training.export.calibration import calibrate_head
 from training.export.card import model_card
 from training.export.gate import HeadLoss, check, int8_losses
@@ -203,7 +203,8 @@ def _manifest(
 
 
 def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, ...]:
-    """The heads of an exported model, calibrated on the calibration parts of their own sources.
+    """The heads of an exported model, calibrated on the calibration parts of their own sources: of
+    those with a development split where there are any, as others are made from these.
 
     A head whose sources have none stays as it is.
     """
@@ -211,6 +212,7 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
     heads = []
     for head in manifest.heads:
         corpora = [source.corpus for source in recipe.sources if source.head == head.name]
+        corpora = [corpus for corpus in corpora if corpus in DEV_SPLITS] or corpora
         sources = [found for corpus in corpora if (found := load(corpus, "calibration"))]
         heads.append(calibrate_head(tagger, head, sources) if sources else head)
     return tuple(heads)
