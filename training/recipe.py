@@ -213,6 +213,8 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
     for head in manifest.heads:
         corpora = [source.corpus for source in recipe.sources if source.head == head.name]
         corpora = [corpus for corpus in corpora if corpus in DEV_SPLITS] or corpora
+        if head.kind == "pair":  # whole articles, as the development splits ask of them
+            corpora = list(dict.fromkeys(corpus.partition("-")[0] for corpus in corpora))
         sources = [found for corpus in corpora if (found := load(corpus, "calibration"))]
         heads.append(calibrate_head(tagger, head, sources) if sources else head)
     return tuple(heads)
