@@ -20,6 +20,11 @@ def require_range(what: str, start: int, end: int) -> None:
         raise DocumentError(f"{what}: need 0 <= start < end, got {start}, {end}")
 
 
+def overlap(one: Range, other: Range) -> bool:
+    """Whether two ranges share a code point."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """An entity mention, `text[start:end]`; code points, end exclusive."""

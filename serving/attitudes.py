@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.conll import words_of
-from annotations.schema import Range
+from annotations.schema import Range, overlap
 from annotations.text import sentences, shared_words
 from serving.bundle import Head
 from serving.decoding import log_softmax
@@ -39,7 +39,11 @@ class Part:
 
     pieces: Ints
     place: Range | None
-    overlap: float  # the share of the target's or claim's words in it
+    shared: float  # the share of the target's or claim's words in it
+
+    def overlaps(self, places: Sequence[Range]) -> bool:
+        """Whether it holds some of these places; a title holds none."""
+        return self.place is not None and any(overlap(self.place, place) for place in places)
 
 
 def attitudes(
@@ -66,7 +70,7 @@ def _attitude(
         if head.unit != "sentence":  # too much to be evidence: sentences are judged one by one
             spoken = _evidence(probabilities, parts, label)
             alone = _sentence_parts(text, encoded, about, reader.encoder.window.size - 2)
-            parts = _likeliest([part for part in alone if _overlaps(part, spoken)] or alone)
+            parts = _likeliest([part for part in alone if part.overlaps(spoken)] or alone)
             probabilities = _chances(_judge(reader, head, about, parts), head)
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
@@ -131,13 +135,13 @@ def mention_parts(text: str, encoded: EncodedText, about: str, size: int) -> lis
     alone = _sentence_parts(text, encoded, about, size)
     parts = []
     for part, following in zip(alone, [*alone[1:], None], strict=True):
-        if part.overlap < 1 or part.place is None:
+        if part.shared < 1 or part.place is None:
             continue
         if following is None or following.place is None:
             parts.append(part)
             continue
         pieces = np.concatenate((part.pieces, following.pieces))[:size]
-        parts.append(Part(pieces, (part.place[0], following.place[1]), part.overlap))
+        parts.append(Part(pieces, (part.place[0], following.place[1]), part.shared))
     if len(parts) <= MAX_MENTIONS:
         return parts
     return [parts[i * len(parts) // MAX_MENTIONS] for i in range(MAX_MENTIONS)]
@@ -154,9 +158,9 @@ def window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
             if len(found)
             else (0, len(text))
         )
-        overlap = shared_words(about, text[place[0] : place[1]])
-        parts.append(Part(encoded.pieces[window.start : window.end], place, overlap))
-    return [part for part in parts if part.overlap == 1] or parts
+        shared = shared_words(about, text[place[0] : place[1]])
+        parts.append(Part(encoded.pieces[window.start : window.end], place, shared))
+    return [part for part in parts if part.shared == 1] or parts
 
 
 def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
@@ -171,22 +175,15 @@ def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> l
         after = encoded.word_pieces[found[1] :] if found else pieces
         after = after[after > pieces[-1]]
         last = int(after[0]) if len(after) else len(encoded.pieces)
-        overlap = shared_words(about, text[start:end])
+        shared = shared_words(about, text[start:end])
         for low in range(int(pieces[0]), last, size):
-            parts.append(Part(encoded.pieces[low : min(low + size, last)], (start, end), overlap))
+            parts.append(Part(encoded.pieces[low : min(low + size, last)], (start, end), shared))
     return parts
 
 
 def _likeliest(parts: list[Part]) -> list[Part]:
     """The parts that share most words with the target or claim, at most `MAX_SENTENCES`."""
-    return sorted(parts, key=lambda part: -part.overlap)[:MAX_SENTENCES]
-
-
-def _overlaps(part: Part, places: Sequence[Range]) -> bool:
-    if part.place is None:
-        return False
-    start, end = part.place
-    return any(low < end and start < high for low, high in places)
+    return sorted(parts, key=lambda part: -part.shared)[:MAX_SENTENCES]
 
 
 def _evidence(probabilities: Floats, parts: Sequence[Part], label: int) -> tuple[Range, ...]:

@@ -137,16 +137,14 @@ class _Child:
         end = self.free.get()
         try:
             end.send(asked)
-            told = cast(_Told, end.recv())
+            return cast(_Told, end.recv())
         except (EOFError, OSError):
-            self.free.put(end)  # for the next one to see that it died
             raise
         except BaseException:
             self.bury()  # its answer would go to the next batch
-            self.free.put(end)
             raise
-        self.free.put(end)
-        return told
+        finally:
+            self.free.put(end)
 
     def bury(self) -> None:
         """End a child that is of no use any more, whatever it does."""

@@ -219,32 +219,20 @@ def test_a_child_that_ends_while_loading_is_told(monkeypatch: pytest.MonkeyPatch
         ModelProcess(DEFAULT_FOLDER, "cpu", 1)
 
 
-def test_no_child_outlives_a_worker_that_is_killed() -> None:
-    code = (
-        "from serving.model_process import ModelProcess\n"
-        "from serving.bundle import DEFAULT_FOLDER\n"
-        "print(ModelProcess(DEFAULT_FOLDER, 'cpu', 2)._child.process.pid, flush=True)\n"
-        "input()"
-    )
-    worker = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, text=True, stdin=-1, stdout=-1
-    )
-    assert worker.stdout
-    child = psutil.Process(int(worker.stdout.readline()))
-    worker.kill()
-    worker.wait()
-    child.wait(30)
+READING = """
+import threading
+threading.Thread(target=model.tag, args=([Article("زار محمد بغداد. " * 12_000)] * 20,)).start()
+"""
 
 
-def test_a_child_ends_with_its_worker_whatever_it_reads() -> None:
+@pytest.mark.parametrize("work", ["", READING])
+def test_no_child_outlives_a_worker_that_is_killed_whatever_it_reads(work: str) -> None:
     code = (
-        "import threading\n"
         "from serving.model_process import ModelProcess\n"
         "from serving.bundle import DEFAULT_FOLDER\n"
         "from serving.prediction import Article\n"
-        "model = ModelProcess(DEFAULT_FOLDER, 'cpu', 1)\n"
-        "long = [Article('زار محمد بغداد. ' * 12_000)] * 20\n"
-        "threading.Thread(target=model.tag, args=(long,)).start()\n"
+        "model = ModelProcess(DEFAULT_FOLDER, 'cpu', 2)\n"
+        f"{work}\n"
         "print(model._child.process.pid, flush=True)\n"
         "input()"
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from annotations.conll import words_of
 from annotations.errors import FormatError
 from annotations.schema import Document, Range, Span
-from serving.attitudes import Part, judged_parts
+from serving.attitudes import judged_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
 from training.label_sets import Teaching
@@ -180,7 +180,7 @@ def pairs_of(
     encoded = encoder.encode(document.text)
     for about, name, evidence in asked:
         for part in judged_parts(head, document.text, encoded, about, encoder.window.size - 2):
-            said = name if not evidence or _holds(part, evidence) else "neutral"
+            said = name if not evidence or part.overlaps(evidence) else "neutral"
             if said in ("discuss", "unrelated") and said not in head.labels:
                 said = "other"
             _known(said, head, document)
@@ -193,13 +193,6 @@ def _known(label: str, head: Head, document: Document) -> None:
             f"document {document.id}: label {label!r} is none of head {head.name!r} "
             f"({', '.join(head.labels)}); mend the document or heads.{head.name}.labels"
         )
-
-
-def _holds(part: Part, evidence: Sequence[Range]) -> bool:
-    """Whether a part of a text holds some of the evidence."""
-    if part.place is None:
-        return False
-    return any(start < part.place[1] and part.place[0] < end for start, end in evidence)
 
 
 def pair_examples(

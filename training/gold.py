@@ -12,7 +12,7 @@ from typing import Literal
 
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
-from annotations.schema import Claim, Document
+from annotations.schema import Claim, Document, overlap
 from annotations.seed import seed_document
 from annotations.text import sentences, shared_words
 from training.splits import Part, held_out_part
@@ -51,7 +51,7 @@ def stance_views(documents: Sequence[Document]) -> list[Document]:
                 inside = tuple(
                     (max(low - start, 0), min(high, end) - start)
                     for low, high in stance.evidence or ()
-                    if low < end and start < high
+                    if overlap((low, high), (start, end))
                 )
                 flat = replace(stance, start=None, end=None, scope=None, evidence=inside or None)
                 text = document.text[start:end]

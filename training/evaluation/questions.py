@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from annotations.errors import FormatError
-from annotations.schema import Document, Range
+from annotations.schema import Document, Range, overlap
 from serving.bundle import Head
 from serving.prediction import Article, Attitude, Labelled, Prediction
 from serving.tagger import Tagger
@@ -138,7 +138,7 @@ def _is_hit(answer: Attitude | Labelled, gold: Sequence[Range]) -> bool | None:
     if not gold:
         return None
     found = answer.evidence[:1] if isinstance(answer, Attitude) else ()
-    return any(low < end and start < high for start, end in found for low, high in gold)
+    return any(overlap(place, other) for place in found for other in gold)
 
 
 def _predictions(tagger: Tagger, articles: Sequence[Article | Document]) -> Iterator[Prediction]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 
 from annotations.clitics import NameLexicon
-from annotations.schema import Range, Span
+from annotations.schema import Range, Span, overlap
 from annotations.text import sentences, shared_words
 from training.report.analysis import surface_key
 from training.report.answers import Answers, EntityItem, LabelItem
@@ -164,7 +164,7 @@ def _entity_error(item: EntityItem, pair: Pair, found: Answers) -> Error:
 
 def _passage_around(text: str, start: int, end: int) -> Range:
     """The sentences that hold a range, or words on both sides where they are long."""
-    held = [p for p in sentences(text) if p[0] < end and start < p[1]]
+    held = [p for p in sentences(text) if overlap(p, (start, end))]
     low = min([start, *(p[0] for p in held)])
     high = max([end, *(p[1] for p in held)])
     if start - low > _AROUND:
