@@ -103,7 +103,8 @@ class Attitude:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """All that was read in one article; `error` says why an article was not read, and then the rest
-    is empty. The groups are of names only, the most salient first.
+    is empty. The groups are of names only, the most salient first. `tokens` are the pieces of the
+    text and its title in the model's vocabulary, whatever is asked of them.
     """
 
     id: str | None
@@ -112,6 +113,7 @@ class Prediction:
     stances: tuple[Attitude, ...] = ()
     claims: tuple[Attitude, ...] = ()
     groups: tuple[EntityGroup, ...] = ()
+    tokens: int = 0
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,6 +127,7 @@ class Prediction:
             ],
             "stances": [_attitude_dict("target", stance) for stance in self.stances],
             "claims": [_attitude_dict("claim", claim) for claim in self.claims],
+            "tokens": self.tokens,
             "error": self.error,
         }
 

@@ -114,6 +114,7 @@ class Tagger:
                 self._attitudes("stance", article, reading, targets),
                 self._attitudes("claim", article, reading, article.claims),
                 entity_groups(entities, len(article.text)),
+                sum(len(read.encoded.pieces) for read in (reading, title) if read),
             )
         except TargetError as error:
             return Prediction(article.id, error=str(error))

@@ -73,6 +73,7 @@ class NameTagger:
             tuple(Attitude(t, "favor", 0.5, ((0, len(article.text)),)) for t in targets),
             tuple(Attitude(c, "agree", 0.5, ()) for c in article.claims),
             entity_groups(entities, len(article.text)),
+            len(article.text.split()),
         )
 
 
@@ -134,13 +135,21 @@ def fake_bundle(folder: Path, content: str = "{}") -> Any:
 
 
 class Heard:
-    """A progress that remembers what it was told."""
+    """A progress that remembers what it was told, and how many articles and tokens at the end."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.read = (0, 0)
 
     def show(self, event: str, pace: Any, **details: Any) -> None:
         self.events.append((event, details))
+        self.read = pace.articles, pace.tokens
+
+
+def told(output: Path) -> tuple[int, int]:
+    """The articles and tokens that the results of an output tell."""
+    found = results(output)
+    return len(found), sum(result["tokens"] for result in found)
 
 
 def run(

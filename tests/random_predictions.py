@@ -49,6 +49,7 @@ def read_texts(draw: st.DrawFn) -> Read:
         stances=draw(attitudes),
         claims=draw(attitudes),
         groups=entity_groups(entities, len(text)),
+        tokens=draw(st.integers(0, 2**20)),
     )
     return Read(text, prediction)
 

@@ -110,7 +110,16 @@ def test_what_was_not_read_has_no_sentences() -> None:
 
 def test_nothing_is_added_that_was_not_asked_for() -> None:
     result = result_dict(TEXT, Prediction("a", NESTED), Options())
-    assert list(result) == ["id", "entities", "groups", "topics", "stances", "claims", "error"]
+    assert list(result) == [
+        "id",
+        "entities",
+        "groups",
+        "topics",
+        "stances",
+        "claims",
+        "tokens",
+        "error",
+    ]
     assert not any("utf16" in one for one in result["entities"])
 
 

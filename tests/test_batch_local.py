@@ -14,6 +14,7 @@ import pytest
 from batch_tagger import (
     DEADLY,
     POISON,
+    Heard,
     NameTagger,
     fake_bundle,
     make_dying,
@@ -23,6 +24,7 @@ from batch_tagger import (
     results,
     run,
     start_job,
+    told,
     tree,
     write_jsonl,
 )
@@ -52,9 +54,12 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     given = write_jsonl(tmp_path / "a.jsonl", [*TEXTS[:20], "", POISON, *TEXTS[20:30]])
     bundle = fake_bundle(tmp_path / "bundle")
     run([given], tmp_path / "one", bundle=bundle, part_rows=4)
-    run([given], tmp_path / "two", engine(bundle.folder), bundle, part_rows=4)
+    heard = Heard()
+    run([given], tmp_path / "two", engine(bundle.folder), bundle, progress=heard, part_rows=4)
     assert tree(tmp_path / "two") == tree(tmp_path / "one")
     assert len(results(tmp_path / "two")) == 30 and len(rejects(tmp_path / "two")) == 2
+    articles, tokens = told(tmp_path / "two")
+    assert heard.read == (articles + 2, tokens)  # rejects were tried, and no token of them read
 
 
 def test_a_part_over_which_workers_die_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:

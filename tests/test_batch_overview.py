@@ -39,7 +39,7 @@ SUMMARY: dict[str, Any] = {
     "confidence": {"entities": [0] * 8 + [10, 40], "topics": [0] * 9 + [4], "stances": [0] * 10},
     "run": {
         "finished": "2026-01-01T00:00:00+00:00", "parts": 2, "articles": 12_345, "rejects": 3,
-        "articles_per_s": 31.5, "words_per_s": 4210.7, "seconds": 392.0,
+        "articles_per_s": 31.5, "tokens_per_s": 4210.7, "seconds": 392.0,
     },
 }  # fmt: skip
 

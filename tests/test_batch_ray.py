@@ -11,12 +11,14 @@ import pytest
 from batch_tagger import (
     DEADLY,
     POISON,
+    Heard,
     fake_bundle,
     make_dying,
     make_names,
     receipts,
     run,
     start_job,
+    told,
     tree,
     write_jsonl,
 )
@@ -67,8 +69,10 @@ def test_actors_give_what_one_process_gives_though_one_dies(tmp_path: Path) -> N
                 assert signal.getsignal(signal.SIGTERM) is before  # and not Ray's
                 yield tagged
 
+    heard = Heard()
     run([given], tmp_path / "two", Watched(bundle.folder, OPTIONS, 2, None, make_dying), bundle,
-        part_rows=4)  # fmt: skip
+        progress=heard, part_rows=4)  # fmt: skip
+    assert heard.read[1] == told(tmp_path / "two")[1] > 100
     assert (bundle.folder / "died").exists()
     assert tree(tmp_path / "two") == tree(tmp_path / "one")
 

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from batch_tagger import (
     POISON,
+    Heard,
     InlineEngine,
     NameTagger,
     fake_bundle,
     rejects,
     results,
     run,
+    told,
     tree,
     write_jsonl,
 )
@@ -95,8 +97,10 @@ def test_a_service_gives_what_this_process_gives(tmp_path: Path, service: Servic
     given = write_jsonl(tmp_path / "a.jsonl", [*TEXTS, *ODD], targets=["محمد"], claims=["وصل"])
     bundle = fake_bundle(tmp_path / "bundle")
     run([given], tmp_path / "here", bundle=bundle, part_rows=4)
-    run([given], tmp_path / "there", engine(service), bundle, part_rows=4)
+    heard = Heard()
+    run([given], tmp_path / "there", engine(service), bundle, progress=heard, part_rows=4)
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert heard.read[1] == told(tmp_path / "there")[1] > 100
     assert len(results(tmp_path / "there")) == 31 and len(rejects(tmp_path / "there")) == 2
 
 

@@ -103,7 +103,7 @@ def pace() -> Pace:
     clock = Clock()
     pace = Pace(1000, clock)
     pace.bytes_read = pace.began_bytes = 400  # done in an earlier run
-    pace.articles, pace.words, pace.rejects = 50, 4000, 2
+    pace.articles, pace.tokens, pace.rejects = 50, 4000, 2
     pace.bytes_read = 600
     clock.now += 10
     return pace
@@ -111,10 +111,10 @@ def pace() -> Pace:
 
 def test_speed_and_time_left_are_those_of_this_run(pace: Pace) -> None:
     assert pace.to_dict() == {
-        "parts": 0, "articles": 50, "rejects": 2, "articles_per_s": 5.0, "words_per_s": 400.0,
+        "parts": 0, "articles": 50, "rejects": 2, "articles_per_s": 5.0, "tokens_per_s": 400.0,
         "seconds": 10.0, "seconds_left": 20,
     }  # fmt: skip
-    assert pace.to_text() == "50 articles, 5.0/s, 400 words/s, 2 rejects, 0:20 left"
+    assert pace.to_text() == "50 articles, 5.0/s, 400 tokens/s, 2 rejects, 0:20 left"
     assert Pace().seconds_left is None
 
 
@@ -153,6 +153,6 @@ def test_a_terminal_gets_a_bar(pace: Pace) -> None:
     progress.show("part", pace, part=0)
     progress.show("note", pace, message="part 1")
     progress.show("done", pace)
-    assert "60%" in out.getvalue() and "400 words/s, 2 rejects, 0:20 left" in out.getvalue()
+    assert "60%" in out.getvalue() and "400 tokens/s, 2 rejects, 0:20 left" in out.getvalue()
     assert isinstance(progress_to(Terminal(), json_logs=True), JsonProgress)
     assert isinstance(progress_to(io.StringIO(), json_logs=False), PlainProgress)

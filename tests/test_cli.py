@@ -53,7 +53,7 @@ def document(identifier: str, **fields: object) -> str:
 def test_the_seed_is_tagged_as_one_line_of_json(smoke_bundle: Path) -> None:
     (answer,) = Done(smoke_bundle, SEED).answers()
     assert list(answer) == [
-        "id", "entities", "groups", "topics", "stances", "claims", "error",
+        "id", "entities", "groups", "topics", "stances", "claims", "tokens", "error",
     ]  # fmt: skip
     assert (answer["id"], answer["error"]) == (SEED, None)
     assert all(seed_text()[e["start"] : e["end"]] == e["text"] for e in answer["entities"])

@@ -137,6 +137,17 @@ def test_an_article_of_marks_alone_is_an_error(tagger: Tagger, text: str) -> Non
     assert "no word" in str(prediction.error)
 
 
+def test_tokens_are_those_of_the_text_and_its_title_whatever_is_asked(real: Tagger) -> None:
+    def tokens(*articles: Article) -> list[int]:
+        return [prediction.tokens for prediction in real.tag(articles)]
+
+    long = " ".join([WRITTEN] * 60)  # in several windows, which overlap
+    pieces = [len(real.reader.encoder.pieces(text)) for text in (WRITTEN, long)]
+    asked = Article(WRITTEN, targets=("القوات",), claims=("وصلت القوات",))
+    assert tokens(asked, Article(long)) == pieces and pieces[1] == 60 * pieces[0]
+    assert tokens(Article(long, title=WRITTEN), Article("")) == [sum(pieces), 0]
+
+
 @pytest.mark.parametrize("text", ["NATO said so in Москва.", "中文 新聞", "...", "😀😀", "123 456"])
 def test_what_is_not_arabic_is_read_all_the_same(real: Tagger, text: str) -> None:
     (prediction,) = real.tag([text])

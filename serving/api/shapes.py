@@ -106,6 +106,10 @@ def _result() -> Schema:
         "topics": a_list(ref("Topic")),
         "stances": told(a_list(ref("Stance")), "One a target, in their order."),
         "claims": told(a_list(ref("Claim")), "One a claim, in their order."),
+        "tokens": told(
+            {"type": "integer", "minimum": 0},
+            "Pieces of the text and its title in the model's vocabulary; 0 where it was not read.",
+        ),
         "error": told(MAYBE_STRING, "Why this article was not read; all lists are empty then."),
         "sentences": told(RANGES, "In code points; with option `sentences`."),
         "sentences_utf16": told(RANGES, "With options `sentences` and `utf16`."),

@@ -58,11 +58,11 @@ class RayEngine:
             while in_hand:
                 (ready, *_), _ = ray.wait(list(in_hand), num_returns=1)
                 actor, number = in_hand.pop(ready)
-                tagged, articles, words = _answer(ray, ready, number)
+                tagged, articles, tokens = _answer(ray, ready, number)
                 if following is not None:  # before the driver is busy with writing
                     in_hand[actor.tag.remote(following)] = actor, following.number
                     following = next(todo, None)
-                beat(articles, words)
+                beat(articles, tokens)
                 yield tagged
 
     def _actors(self, ray: Any) -> list[Any]:
@@ -94,14 +94,14 @@ class Reader:
             self.tagger = failure(error)
 
     def tag(self, part: Part) -> tuple[TaggedPart, int, int] | BatchError:
-        """A part tagged, and how many articles and words were read for it."""
+        """A part tagged, and how many articles and tokens were read for it."""
         if isinstance(self.tagger, BatchError):
             return self.tagger
         read = [0, 0]
 
-        def beat(articles: int, words: int) -> None:
+        def beat(articles: int, tokens: int) -> None:
             read[0] += articles
-            read[1] += words
+            read[1] += tokens
 
         try:
             return tag_part(part, self.tagger, self.options, beat), read[0], read[1]

@@ -18,5 +18,5 @@ class Engine(Protocol):
     """
 
     def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:
-        """Every part tagged; `beat` hears of articles and words as they are read."""
+        """Every part tagged; `beat` hears of articles and tokens as they are read."""
         ...

@@ -89,9 +89,9 @@ class Job:
         rows = chosen(read_rows(sources, self.options, meter), self.options)
         todo = manifest.remaining(_watched(cut(rows, self.options, meter), manifest, pace))
 
-        def beat(articles: int, words: int) -> None:
+        def beat(articles: int, tokens: int) -> None:
             pace.articles += articles
-            pace.words += words
+            pace.tokens += tokens
             progress.show("beat", pace)
 
         read = 0

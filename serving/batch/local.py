@@ -73,7 +73,7 @@ class LocalEngine:
                             following = next(todo, None)
                         yield answer
                     elif isinstance(answer, Heard):
-                        beat(answer.articles, answer.words)
+                        beat(answer.articles, answer.tokens)
                     elif isinstance(answer, BatchError):
                         raise answer
                     elif answer is None:
@@ -173,7 +173,7 @@ def _work(
         while True:
             part = channel.recv()
             channel.send(
-                tag_part(part, tagger, options, lambda n, words: channel.send(Heard(n, words)))
+                tag_part(part, tagger, options, lambda n, tokens: channel.send(Heard(n, tokens)))
             )
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

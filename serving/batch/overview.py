@@ -59,7 +59,7 @@ def _header(summary: Summary) -> str:
     }
     if run["articles"]:  # a run that only went on to the end has no speed
         figures["articles/s"] = f"{run['articles_per_s']:,.1f}"
-        figures["words/s"] = f"{run['words_per_s']:,.0f}"
+        figures["tokens/s"] = f"{run['tokens_per_s']:,.0f}"
     shown = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items()
     )

@@ -23,7 +23,7 @@ class Pace:
     total_bytes: int = 0
     clock: Callable[[], float] = time.monotonic
     articles: int = 0
-    words: int = 0
+    tokens: int = 0
     rejects: int = 0
     parts: int = 0
     bytes_read: int = 0
@@ -54,7 +54,7 @@ class Pace:
             "articles": self.articles,
             "rejects": self.rejects,
             "articles_per_s": round(self.articles / self.seconds, 2),
-            "words_per_s": round(self.words / self.seconds, 1),
+            "tokens_per_s": round(self.tokens / self.seconds, 1),
             "seconds": round(self.seconds, 1),
             "seconds_left": None if left is None else round(left),
         }
@@ -65,7 +65,7 @@ class Pace:
         left = "" if seen["seconds_left"] is None else f", {_spoken(seen['seconds_left'])} left"
         return (
             f"{self.articles} articles, {seen['articles_per_s']:.1f}/s, "
-            f"{seen['words_per_s']:.0f} words/s, {self.rejects} rejects{left}"
+            f"{seen['tokens_per_s']:.0f} tokens/s, {self.rejects} rejects{left}"
         )
 
 

@@ -135,7 +135,7 @@ class HttpEngine:
             while in_hand:
                 answer = told.get()
                 if isinstance(answer, Heard):
-                    beat(answer.articles, answer.words)
+                    beat(answer.articles, answer.tokens)
                 elif isinstance(answer, BatchError):
                     raise answer
                 else:
@@ -153,7 +153,7 @@ class HttpEngine:
     ) -> None:
         try:
             tagged = tag_part(
-                part, tagger, self.options, lambda n, words: told.put(Heard(n, words))
+                part, tagger, self.options, lambda n, tokens: told.put(Heard(n, tokens))
             )
             self._require_same(tagger.client)
             told.put(tagged)

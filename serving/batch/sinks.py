@@ -95,6 +95,7 @@ def result_schema() -> Any:
             ("topics", pa.list_(pa.struct([label, confidence]))),
             ("stances", attitudes("target")),
             ("claims", attitudes("claim")),
+            ("tokens", pa.int32()),
             ("error", pa.string()),
             ("text", pa.string()),
         ]

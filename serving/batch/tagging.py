@@ -27,7 +27,7 @@ class TagsArticles(Protocol):
         ...
 
 
-Beat = Callable[[int, int], None]  # articles and words that were read since the last one
+Beat = Callable[[int, int], None]  # articles and tokens that were read since the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Heard:
     """A beat on its way from a worker to the driver."""
 
     articles: int
-    words: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class TaggedPart:
 
 
 def tag_part(
-    part: Part, tagger: TagsArticles, options: BatchOptions, beat: Beat = lambda n, words: None
+    part: Part, tagger: TagsArticles, options: BatchOptions, beat: Beat = lambda n, tokens: None
 ) -> TaggedPart:
     """The answers of a part. Every row is either an answer or a reject, in the order of the rows.
 
@@ -88,13 +88,14 @@ def tag_part(
             rejects.append((i, Reject(row, error.code, error.reason)))
     for chunk in _chunks(readable):
         articles = [article for _, article in chunk]
-        for (i, article), answer in zip(chunk, _tagged(articles, tagger), strict=True):
+        predictions = _tagged(articles, tagger)
+        for (i, article), answer in zip(chunk, predictions, strict=True):
             row = part.rows[i]
             if answer.error is None:
                 answers.append(Answered(row, article, answer))
             else:
                 rejects.append((i, Reject(row, "not_read", answer.error)))
-        beat(len(articles), sum(len(article.text.split()) for article in articles))
+        beat(len(articles), sum(answer.tokens for answer in predictions))
     ordered = [reject for _, reject in sorted(rejects, key=lambda pair: pair[0])]
     files = encode_part(
         part.number,
