@@ -138,6 +138,15 @@ def test_a_wrong_fine_type_of_the_right_coarse_one_is_seen_in_the_coarse_view(
     assert report["coarse"]["f1"] == 1.0
 
 
+def test_a_sentence_with_persons_alone_counts_in_the_coarse_view_of_a_fine_file(
+    knowing: Knowing, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "v", f"{NESTED}\nقال O\nنومان B-PERS\n")
+    tagger = knowing(tags={"khabar": NESTED_TABLE | {"نومان": ("B-PERS",)}})
+    coarse = evaluate("ner", path, tagger)["coarse"]
+    assert (coarse["f1"], coarse["per_label"]["PER"]["support"]) == (1.0, 1)
+
+
 def test_the_answer_head_is_scored_on_a_flat_file_by_its_coarse_view(
     knowing: Knowing, tmp_path: Path
 ) -> None:

@@ -100,7 +100,9 @@ class SentenceQuestions:
                 tagged = _coarse(found, pers=True) if as_coarse else found
                 _add_sentence(entities, sentence, places, tagged, one_column)
                 if nested:
-                    _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse))
+                    _add_coarse(
+                        coarse, sentence, places, _coarse(found, pers=as_coarse), as_coarse
+                    )
         return HeadScores(self.head, entities, coarse if nested else None)
 
 
@@ -167,11 +169,17 @@ def _add_sentence(
 
 
 def _add_coarse(
-    scores: EntityScores, sentence: Sentence, places: Sequence[tuple[int, int]], tagged: Tagged
+    scores: EntityScores,
+    sentence: Sentence,
+    places: Sequence[tuple[int, int]],
+    tagged: Tagged,
+    is_coarse: bool,
 ) -> None:
-    """Add the coarse view of a sentence, as words: gold and predicted."""
+    """Add the coarse view of a sentence, as words, gold and predicted; `is_coarse` says whether its
+    gold is coarse as it stands.
+    """
     gold = tuple(Span(s.start, s.end, canonical_label(s.label)) for s in word_spans(sentence))
-    if not {span.label for span in gold} <= _FLAT_TYPES:
+    if not is_coarse:
         gold = label_schema().coarse_view(gold)
     words = [
         ((span.label, *found), confidence)
