@@ -10,7 +10,8 @@ from serving.bundle import Bundle
 from training.encoders.sources import encoder_folder
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
-from training.runs import Run
+from training.report.page import write_report
+from training.runs import Run, RunError
 from training.settings import Recipe, load_recipe
 from training.trainer import new_model
 
@@ -76,3 +77,52 @@ def test_a_head_without_lessons_that_did_not_come_along_is_refused(tmp_path: Pat
     )
     with pytest.raises(TrainingError, match=r"heads khabar: all their sources have passes 0"):
         run_recipe(raw.model_copy(update={"sources": sources}), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def branches(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs that begin where the smoke run ended."""
+    folder = tmp_path_factory.mktemp("branches")
+    runs = [folder / f"seed-{seed}" for seed in (1, 2)]
+    for seed, run in enumerate(runs, 1):
+        run_recipe(going_on(smoke_run, f"seed={seed}", "export.gate=false"), run)
+    return runs
+
+
+def mean_of(runs: list[Path], *overrides: str) -> Recipe:
+    """The smoke recipe on the mean of runs, with nothing trained on it."""
+    others = [f"encoder.averaged_with=[{','.join(map(str, runs[1:]))}]", "optimiser.epochs=0"]
+    return going_on(runs[0], *others, *overrides)
+
+
+def test_the_mean_of_runs_is_exported_and_scored_without_training(
+    branches: list[Path], tmp_path: Path
+) -> None:
+    recipe = mean_of(branches)
+    bundle = Bundle.load(run_recipe(recipe, tmp_path / "mean"))
+    weights = [Run(run).model().state_dict() for run in branches]
+    for name, weight in Run(tmp_path / "mean").model().state_dict().items():
+        if weight.is_floating_point():
+            expected = (weights[0][name] + weights[1][name]) / 2
+            torch.testing.assert_close(weight, expected, rtol=0, atol=1e-7)
+    assert any(not torch.equal(w, weights[1][name]) for name, w in weights[0].items())
+    assert bundle.manifest.encoder == "tiny" and bundle.manifest.data
+    assert bundle.manifest.training["minutes"] == {}
+    assert Run(tmp_path / "mean").history() == []
+    assert run_recipe(recipe, tmp_path / "mean") == bundle.folder  # again: nothing breaks
+    for path in write_report(tmp_path / "mean"):
+        assert path.stat().st_size
+
+
+def test_runs_that_do_not_fit_are_not_averaged(branches: list[Path], tmp_path: Path) -> None:
+    other = going_on(branches[0], "heads.topic.labels=[politics,sports]", "export.gate=false")
+    run_recipe(other, tmp_path / "other")
+    with pytest.raises(RunError, match=r"other: has other heads, pieces or layers than .*seed-1"):
+        encoder_folder(mean_of([branches[0], tmp_path / "other"]).encoder, tmp_path / "cache")
+    with pytest.raises(RunError, match=r"no recipe\.json; give the folder of a run"):
+        encoder_folder(mean_of([branches[0], tmp_path]).encoder, tmp_path / "cache")
+
+
+def test_without_epochs_every_head_must_come_along(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"or there are 0 epochs, and tiny brings no such"):
+        run_recipe(load_recipe(SMOKE, ["optimiser.epochs=0"]), tmp_path / "run")

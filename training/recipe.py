@@ -182,8 +182,9 @@ def _manifest(
     lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
     corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
     used = [data_entry(name) for name in corpora]
-    if (Path(recipe.encoder.source) / RECIPE).is_file():
-        used += _data_before(Run.open(Path(recipe.encoder.source)))
+    for source in recipe.encoder.sources:
+        if (source / RECIPE).is_file():
+            used += _data_before(Run.open(source))
     return Manifest(
         format=FORMAT,
         name=recipe.name,

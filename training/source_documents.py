@@ -37,7 +37,7 @@ def training_documents(
     of development texts.
     """
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
-    most = source.per_class and source.per_class * recipe.optimiser.epochs
+    most = source.per_class and source.per_class * max(recipe.optimiser.epochs, 1)
     documents, copies = without_copies(_drawn(found, most, recipe.seed), held_out)
     if copies:
         log.info(

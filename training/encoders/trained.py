@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 
 from serving.bundle import TOKENIZER, Head
+from training.runs import RunError
 from training.scratch import beside
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
 
 
-def write_trained(run: Run, target: Path) -> None:
+def write_trained(runs: Sequence[Run], target: Path) -> None:
     """Write the encoder and heads of a run's last checkpoint, in float32, with the run's tokenizer,
-    to the new folder `target`.
+    to the new folder `target`; of several runs the mean of their weights.
     """
-    model, began_with = run.model(), run.encoder()
-    recipe = run.recipe
+    first, *others = runs
+    model, began_with, recipe = first.model(), first.encoder(), first.recipe
+    if others:
+        _average(model, first, others)
     about = {
         "run": {"name": recipe.name, "version": recipe.version},
         "normalization": recipe.normalization.model_dump(),
@@ -44,6 +47,34 @@ def write_trained(run: Run, target: Path) -> None:
                 shutil.copy(began_with / name, partial)
         write_heads(partial, model.specs, dict(model.heads.state_dict()), about)
         partial.rename(target.resolve())
+
+
+def _average(model: MultiHeadModel, first: Run, others: Sequence[Run]) -> None:
+    """Make a run's model the mean of it and others; such that do not fit are refused."""
+    mean = model.state_dict()
+    pieces = (first.encoder() / TOKENIZER).read_bytes()
+    for run in others:
+        other = run.model()
+        weights = other.state_dict()
+        same_heads = [(h.name, h.kind, h.labels) for h in other.specs] == [
+            (h.name, h.kind, h.labels) for h in model.specs
+        ]
+        same_pieces = (run.encoder() / TOKENIZER).read_bytes() == pieces
+        if not (same_heads and same_pieces and _shapes(weights) == _shapes(mean)):
+            raise RunError(
+                f"{run.folder}: has other heads, pieces or layers than {first.folder}; average "
+                "runs of one recipe that began at the same weights"
+            )
+        for name, weight in weights.items():
+            mean[name] = mean[name] + weight
+    count = len(others) + 1
+    model.load_state_dict(
+        {n: w / count if w.is_floating_point() else w // count for n, w in mean.items()}
+    )
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 def write_heads(

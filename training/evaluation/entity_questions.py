@@ -100,9 +100,7 @@ class SentenceQuestions:
                 tagged = _coarse(found, pers=True) if as_coarse else found
                 _add_sentence(entities, sentence, places, tagged, one_column)
                 if nested:
-                    _add_coarse(
-                        coarse, sentence, places, _coarse(found, pers=as_coarse), as_coarse
-                    )
+                    _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse), as_coarse)
         return HeadScores(self.head, entities, coarse if nested else None)
 
 
