@@ -8,7 +8,7 @@ import pytest
 
 from annotations.errors import FormatError
 from annotations.schema import Document, Stance
-from training.evaluation.shortcuts import stance_shortcuts
+from training.evaluation.shortcuts import stance_shortcuts, topic_shortcuts
 
 LABELS = ("favor", "against", "neutral")
 WORDS = {"favor": "أشاد", "against": "أدان", "neutral": "ذكر"}
@@ -44,3 +44,26 @@ def test_what_gives_the_label_away_is_found(leak: str, good: str, poor: str) -> 
 def test_a_corpus_without_stances_is_refused() -> None:
     with pytest.raises(FormatError, match="need stances of two labels"):
         stance_shortcuts([Document("a", "نص")], corpus(3, 1, "none"))
+
+
+def topics(count: int, seed: int, *names: str | None) -> list[Document]:
+    rng = random.Random(seed)
+    words = {"sports": "مباراة هدف فوز", "economy": "سوق سهم دولار", "health": "طبيب لقاح"}
+    found = []
+    for i in range(count):
+        topic = rng.choice(names)
+        words_of = words.get(topic or "", "شيء").split()
+        found.append(Document(str(i), " ".join(rng.choices([*words_of, "بيت"], k=9)), topic=topic))
+    return found
+
+
+def test_naive_bayes_reads_the_topics_that_both_have() -> None:
+    train = topics(120, 1, "sports", "economy", "health", None)
+    found = topic_shortcuts(train, topics(80, 2, "sports", "economy", None))["naive_bayes"]
+    assert found["accuracy"] > 0.95 and set(found["per_label"]) == {"sports", "economy"}
+    assert 40 < found["items"] < 80
+
+
+def test_two_topics_must_stand_in_both() -> None:
+    with pytest.raises(FormatError, match="two topics that stand in both"):
+        topic_shortcuts(topics(9, 1, "sports", "health"), topics(9, 2, "sports", "economy"))

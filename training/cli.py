@@ -175,14 +175,23 @@ def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")])
 def shortcuts(
     train: Annotated[Path, typer.Argument(help="Annotated documents to train on.")],
     dev: Annotated[Path, typer.Argument(help="Others to score on.")],
+    task: Annotated[str, typer.Option(help="stance, or topic (khabar or topic JSONL).")] = "stance",
 ) -> None:
-    """How far stance can be guessed from a passage's words or from the target alone; as JSON."""
+    """How far stance can be guessed from a passage's words or from the target alone, or topic by
+    naive Bayes; as JSON.
+    """
+    if task not in ("stance", "topic"):
+        raise typer.BadParameter(f"unknown task {task!r}; use stance or topic", param_hint="--task")
     with plain_errors():
         from annotations.convert import Conversion
-        from training.evaluation.shortcuts import stance_shortcuts
+        from annotations.corpora import read_topics
+        from training.evaluation.shortcuts import stance_shortcuts, topic_shortcuts
 
-        rows = [list(Conversion().read(path)) for path in (train, dev)]
-        echo_json(stance_shortcuts(*rows), None)
+        if task == "topic":
+            found = topic_shortcuts(*(list(read_topics(path)) for path in (train, dev)))
+        else:
+            found = stance_shortcuts(*(list(Conversion().read(path)) for path in (train, dev)))
+        echo_json(found, None)
 
 
 @bench_app.command("train")
