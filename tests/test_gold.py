@@ -122,9 +122,25 @@ def test_no_passage_of_train_repeats_one_of_dev() -> None:
     assert_apart(authored_documents("train"), authored_documents("dev"))
 
 
+def test_every_target_of_the_short_texts_gets_every_label() -> None:
+    texts = authored_documents("snippets")
+    assert len(texts) == 1000 and list(problems(texts)) == []
+    assert_apart(texts, authored_documents("dev"))
+    sets: dict[str, list[Document]] = {}
+    for document in texts:
+        assert 22 <= len(document.text.split()) <= 50 and document.entities is None
+        assert len({stance.label for stance in own(document)}) > 1, document.id
+        sets.setdefault(document.id[:-1], []).append(document)
+    assert {len(members) for members in sets.values()} == {4}
+    told = Counter(stance.label for d in texts for stance in own(d))
+    assert min(told.values()) > 0.3 * told.total()
+    train = load("authored-snippets", "train")
+    assert len(train) == told.total() and load("authored-snippets", "calibration") == []
+
+
 def test_the_headlines_are_pairs_of_all_labels_about_claims_that_get_several() -> None:
     pairs = authored_documents("headlines")
-    assert len(pairs) == 3733 and list(problems(pairs)) == []
+    assert len(pairs) == 5233 and list(problems(pairs)) == []
     claims = [(d.claims or ())[0] for d in pairs]
     assert min(Counter(claim.label for claim in claims).values()) > 400
     labels: dict[str, set[str]] = {}
@@ -165,10 +181,10 @@ def test_the_ant_passages_hold_no_text_of_the_corpus() -> None:
 def test_the_ant_passages_are_joined_and_keep_the_rules(data_folder: Path) -> None:
     corpus = data_folder / "topic_ant" / "train.jsonl.gz"
     parts = {name: ant_passages(name, corpus) for name in ("train", "dev")}
-    assert [len(documents) for documents in parts.values()] == [660, 40]
+    assert [len(documents) for documents in parts.values()] == [1481, 40]
     everything = [*parts["train"], *parts["dev"]]
     assert list(problems(everything)) == []
-    assert len({d.id for d in everything}) == 700
+    assert len({d.id for d in everything}) == 1521
     assert_apart(parts["train"], parts["dev"])
     assert load("antnews", "dev") == parts["dev"]
     first, second = ant_passages("first", corpus), ant_passages("second", corpus)

@@ -25,7 +25,14 @@ from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
 from annotations.text import Normalization, normalize
 from training.claim_corpora import CLAIM_CORPORA
-from training.gold import Gold, claim_views, gold_documents, stance_views, topic_views
+from training.gold import (
+    Gold,
+    claim_views,
+    gold_documents,
+    snippet_stances,
+    stance_views,
+    topic_views,
+)
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
 
 LETTER_RUN = 30  # as the corpora's own leakage checks count
@@ -183,6 +190,7 @@ def data_entry(corpus: str) -> dict[str, Any]:
     return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 
 
+SNIPPETS = "authored-snippets"  # short texts with stances
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
     "stances": stance_views,
@@ -199,6 +207,8 @@ def load(
         return conll_documents(corpus, part, group, detokenise, seed)
     if corpus in CLAIM_CORPORA:
         return CLAIM_CORPORA[corpus](part)
+    if corpus == SNIPPETS:
+        return snippet_stances(part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
     if corpus in ("wikifane", "newsfane"):
@@ -213,7 +223,7 @@ def load(
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
-        f"ant, {', '.join(CLAIM_CORPORA)}, {views}, or a khabar JSONL file "
+        f"ant, {', '.join(CLAIM_CORPORA)}, {SNIPPETS}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
 

@@ -59,6 +59,11 @@ def stance_views(documents: Sequence[Document]) -> list[Document]:
     return views
 
 
+def snippet_stances(part: Part) -> list[Document]:
+    """The stances of the project's short texts. To train on only: passages are what is asked."""
+    return stance_views(authored_documents("snippets")) if part == "train" else []
+
+
 def claim_views(documents: Sequence[Document]) -> list[Document]:
     """Claims, each with the three sentences of its text that speak most of it.
 
