@@ -52,6 +52,7 @@ FLAT_TABLE = {
     "2017/11/03": ("B-MISC",), "بسوريا": ("B-LOC",),
 }  # fmt: skip
 ENTITY_KEYS = {"items", "f1", "f1_strict", "precision", "recall", "per_label", "interval", "ece"}
+ENTITY_KEYS |= {"ece_by_chance"}
 RUN_KEYS = {"task", "bundle", "seconds"}
 
 

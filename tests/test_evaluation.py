@@ -80,6 +80,7 @@ def test_a_file_that_is_not_there_or_no_gzip_is_a_clear_error(tmp_path: Path) ->
 
 RUN_KEYS = {"task", "bundle", "seconds"}
 LABEL_KEYS = {"items", "accuracy", "macro_f1", "per_label", "interval", "ece"}
+LABEL_KEYS |= {"ece_by_chance"}
 
 
 def write_csv(path: Path, rows: list[list[str]]) -> Path:

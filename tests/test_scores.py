@@ -16,6 +16,7 @@ from training.evaluation.scores import (
     EntityScores,
     LabelScores,
     bootstrap,
+    calibration_by_chance,
     calibration_error,
     label_scores,
 )
@@ -260,6 +261,15 @@ def test_confidences_that_come_true_have_no_calibration_error() -> None:
     assert calibration_error([0.7] * 100, right) == 0.0
     assert calibration_error([0.95] * 100, right) == pytest.approx(0.25)
     assert calibration_error([], []) is None
+
+
+def test_of_few_items_chance_alone_shows_a_calibration_error() -> None:
+    # in one bin: the mean deviation of a binomial share, about sqrt(2 c (1 - c) / (pi n))
+    for items in (25, 100, 2500):
+        expected = (2 * 0.75 * 0.25 / (np.pi * items)) ** 0.5
+        assert calibration_by_chance([0.75] * items) == pytest.approx(expected, rel=0.2)
+    assert calibration_by_chance([1.0] * 9) == 0.0 and calibration_by_chance([]) is None
+    assert calibration_by_chance([0.6, 0.7, 0.9]) == calibration_by_chance([0.6, 0.7, 0.9])
 
 
 LABELS = st.sampled_from(["agree", "disagree", "other"])

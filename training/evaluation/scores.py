@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Counts = tuple[int, int, int]  # right, predicted, gold
 RESAMPLES = 1000
 ECE_BINS = 10
+CHANCE_DRAWS = 200
 
 
 class Scores(Protocol):
@@ -135,9 +136,7 @@ class EntityScores:
             "recall": recall,
             "per_label": per_label,
             "interval": bootstrap(per_item, _f1_of_rows),
-            "ece": calibration_error(
-                [c for c, _ in self.judged], [right for _, right in self.judged]
-            ),
+            **calibration([c for c, _ in self.judged], [right for _, right in self.judged]),
         }
 
     def _per_item(self, table: dict[str, list[tuple[int, Counts]]]) -> Floats:
@@ -198,7 +197,9 @@ def paired_bootstrap(
     return round(float(low), 4), round(float(high), 4)
 
 
-def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
+def calibration_error(
+    confidences: Sequence[float], right: Sequence[bool] | npt.NDArray[np.bool_]
+) -> float | None:
     """Expected calibration error in ten equal bins (Guo et al. 2017); None where nothing was
     predicted.
     """
@@ -208,6 +209,27 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> fl
     bins = np.minimum((c * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = [abs(c[bins == b].sum() - r[bins == b].sum()) for b in range(ECE_BINS)]
     return round(float(np.sum(gaps) / len(c)), 4)
+
+
+def calibration_by_chance(confidences: Sequence[float], seed: int = 0) -> float | None:
+    """The calibration error that a system shows whose confidences are true, on as many items: the
+    mean of 200 draws of what would be right. Of few items it is far from zero, and an error below
+    it says nothing against a system.
+    """
+    if not confidences:
+        return None
+    rng = np.random.default_rng(seed)
+    c = np.asarray(confidences)
+    draws = [calibration_error(confidences, rng.random(len(c)) < c) for _ in range(CHANCE_DRAWS)]
+    return round(float(np.mean([error for error in draws if error is not None])), 4)
+
+
+def calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, float | None]:
+    """The calibration error of answers, beside what chance alone would show."""
+    return {
+        "ece": calibration_error(confidences, right),
+        "ece_by_chance": calibration_by_chance(confidences),
+    }
 
 
 @dataclass(frozen=True)
@@ -276,7 +298,7 @@ class LabelScores:
             "accuracy_interval": bootstrap(
                 pairs, lambda rows: float((rows[:, 0] == rows[:, 1]).mean())
             ),
-            "ece": calibration_error(self.confidences, right.tolist()),
+            **calibration(self.confidences, right.tolist()),
         }
         report |= self._evidence()
         return report if self.skipped is None else {**report, "skipped": self.skipped}

@@ -108,7 +108,8 @@ def _scores(manifest: Manifest) -> list[str]:
     return [
         "Of the exported int8 model, on development splits that it was not trained on, with 95 % "
         "bootstrap intervals over items, one seed. `runs/splits` is written by `khabar splits "
-        "runs/splits`; ECE is the expected calibration error in ten bins.",
+        "runs/splits`; ECE is the expected calibration error in ten bins, in brackets what as many "
+        "items would show by chance if every confidence were true.",
         score_table(manifest.scores),
         *(_label_table(entry) for entry in manifest.scores),
     ]
@@ -150,7 +151,7 @@ def _left_out(training: dict[str, Any]) -> list[str]:
 def score_table(scores: list[dict[str, Any]]) -> str:
     """Markdown: a line a score, with its interval and the command that repeats it."""
     rows = [
-        "| head | split | items | score | 95 % interval | ECE | command |",
+        "| head | split | items | score | 95 % interval | ECE (by chance) | command |",
         "|---|---|---|---|---|---|---|",
     ]
     for entry in scores:
@@ -162,6 +163,8 @@ def score_table(scores: list[dict[str, Any]]) -> str:
             text = f"accuracy {entry['accuracy']:.3f}, macro F1 {entry['macro_f1']:.3f}"
         low, high = entry["interval"]
         ece = "-" if entry["ece"] is None else f"{entry['ece']:.3f}"
+        if entry.get("ece_by_chance") is not None:
+            ece += f" ({entry['ece_by_chance']:.3f})"
         rows.append(
             f"| {entry['head']} | {entry['split']} | {entry['items']} | {text} | {low:.3f} to "
             f"{high:.3f} | {ece} "
