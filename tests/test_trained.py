@@ -1,11 +1,13 @@
 """Training that goes on from a run: its encoder, its heads, its branches."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import configs
+from annotations.errors import ConfigError
 from serving.bundle import Bundle
 from training.encoders.sources import encoder_folder
 from training.preparation import TrainingError, prepare
@@ -114,15 +116,65 @@ def test_the_mean_of_runs_is_exported_and_scored_without_training(
         assert path.stat().st_size
 
 
-def test_runs_that_do_not_fit_are_not_averaged(branches: list[Path], tmp_path: Path) -> None:
-    other = going_on(branches[0], "heads.topic.labels=[politics,sports]", "export.gate=false")
-    run_recipe(other, tmp_path / "other")
-    with pytest.raises(RunError, match=r"other: has other heads, pieces or layers than .*seed-1"):
-        encoder_folder(mean_of([branches[0], tmp_path / "other"]).encoder, tmp_path / "cache")
+def folder_of(recipe: Recipe, cache: Path) -> Path:
+    return encoder_folder(recipe.encoder, cache)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("heads.topic.labels=[politics,sports]", "its heads; average runs that began at"),
+        ("normalization.unify_alef=true", "normalization;"),
+        ("encoder={source: tiny}", "the weights it began at;"),
+    ],
+)
+def test_runs_that_do_not_fit_are_not_averaged(
+    branches: list[Path], tmp_path: Path, override: str, words: str
+) -> None:
+    run_recipe(going_on(branches[0], "export.gate=false", override), tmp_path / "other")
+    with pytest.raises(RunError, match=rf"other: differs from .*seed-1 in .*{words}"):
+        folder_of(mean_of([branches[0], tmp_path / "other"]), tmp_path / "cache")
+
+
+def test_a_run_on_its_way_is_not_averaged_and_one_that_went_on_is_read_anew(
+    branches: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(branches[1], other)
+    (other / "bundle").rename(tmp_path / "bundle")
+    recipe = mean_of([branches[0], other])
+    with pytest.raises(RunError, match="other: no bundle yet; start `khabar train` again"):
+        folder_of(recipe, tmp_path / "cache")
+    (tmp_path / "bundle").rename(other / "bundle")
+    before = folder_of(recipe, tmp_path / "cache")
+    assert folder_of(recipe, tmp_path / "cache") == before
+    (checkpoint,) = other.glob("checkpoint-*")
+    shutil.copy(next(branches[0].glob("checkpoint-*")) / "model.safetensors", checkpoint)
+    assert folder_of(recipe, tmp_path / "cache") != before
     with pytest.raises(RunError, match=r"no recipe\.json; give the folder of a run"):
-        encoder_folder(mean_of([branches[0], tmp_path]).encoder, tmp_path / "cache")
+        folder_of(mean_of([branches[0], tmp_path]), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["encoder.source=tiny", "encoder.averaged_with=[a]"], "source is tiny; name the folder"),
+        (["encoder.revision=v1", "encoder.averaged_with=[a]"], "without a revision"),
+        (["encoder.averaged_with=[a, b, a]"], "names a run twice"),
+        (["encoder.averaged_with=[b]"], "names a run twice"),
+    ],
+)
+def test_an_average_that_makes_no_sense_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        going_on(Path("b"), *overrides)
 
 
 def test_without_epochs_every_head_must_come_along(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"or there are 0 epochs, and tiny brings no such"):
+    with pytest.raises(TrainingError, match=r"optimiser.epochs is 0 and tiny brings no such"):
         run_recipe(load_recipe(SMOKE, ["optimiser.epochs=0"]), tmp_path / "run")
+
+
+def test_passes_that_give_no_example_are_refused(tmp_path: Path) -> None:
+    few = [f"sources.{i}.passes=0.001" for i in range(3)]
+    with pytest.raises(TrainingError, match="no source gives a whole example an epoch; raise"):
+        run_recipe(load_recipe(SMOKE, few), tmp_path / "run")

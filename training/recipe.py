@@ -182,9 +182,9 @@ def _manifest(
     lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
     corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
     used = [data_entry(name) for name in corpora]
-    for source in recipe.encoder.sources:
-        if (source / RECIPE).is_file():
-            used += _data_before(Run.open(source))
+    for run in recipe.encoder.runs:
+        if (run / RECIPE).is_file():
+            used += _data_before(Run.open(run))
     return Manifest(
         format=FORMAT,
         name=recipe.name,

