@@ -16,7 +16,7 @@ from serving.api.response import encode
 from serving.prediction import MAX_ARTICLES, MAX_BODY_BYTES, Article, Prediction
 from serving.queue import cost_of
 
-RESULT_KEYS = ("id", "entities", "topics", "stances", "claims", "error")
+RESULT_KEYS = ("id", "entities", "topics", "stances", "claims", "tokens", "error")
 ABOUT = {"entities": None, "groups": None, "stances": "target", "claims": "claim"}
 PREDICTION = TypeAdapter(Prediction)
 

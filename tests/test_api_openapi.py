@@ -111,6 +111,7 @@ def test_the_examples_are_a_request_and_its_answer() -> None:
     assert all(article["text"][e["start"] : e["end"]] == e["text"] for e in result["entities"])
     assert [s["target"] for s in result["stances"]] == article["targets"]
     assert [c["claim"] for c in result["claims"]] == article["claims"]
+    assert result["tokens"] > 0
 
 
 def test_the_limits_are_in_the_schema() -> None:
@@ -153,7 +154,8 @@ def test_what_the_tagger_reads_is_as_it_is_described(
     predictions = random_tagger.tag([article.to_article() for article in request.articles])
     answer = json.loads(answer_bytes(request, predictions, {"name": "n", "version": "v"}))
     ANSWER.validate(answer)
-    assert answer["results"][0]["groups"] and answer["results"][0]["stances"]
+    result = answer["results"][0]
+    assert result["groups"] and result["stances"] and result["tokens"]
     assert answer["results"][1]["error"]
 
 

@@ -182,6 +182,16 @@ def test_other_options_are_refused_with_ways_to_go_on(
     assert tree(tmp_path / "out") == before
 
 
+def test_an_output_of_another_format_is_not_gone_on_with(tmp_path: Path, given: Path) -> None:
+    run([given], tmp_path / "out")
+    manifest = tmp_path / "out" / "manifest.json"
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    del found["job"]["format"]  # as the first format had it
+    manifest.write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"format was not set, now is 2.*--restart"):
+        run([given], tmp_path / "out")
+
+
 def test_another_bundle_is_refused(tmp_path: Path, given: Path) -> None:
     run([given], tmp_path / "out")
     other = fake_bundle(tmp_path / "other", content='{"retrained": true}')

@@ -190,7 +190,7 @@ def data_entry(corpus: str) -> dict[str, Any]:
     return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 
 
-SNIPPETS = "authored-snippets"  # short texts with stances
+PAIR_CORPORA = {**CLAIM_CORPORA, "authored-snippets": snippet_stances}
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
     "stances": stance_views,
@@ -205,10 +205,8 @@ def load(
     """The documents of a corpus in a part; of the project's own gold also the view of one task."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
-    if corpus in CLAIM_CORPORA:
-        return CLAIM_CORPORA[corpus](part)
-    if corpus == SNIPPETS:
-        return snippet_stances(part)
+    if corpus in PAIR_CORPORA:
+        return PAIR_CORPORA[corpus](part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
     if corpus in ("wikifane", "newsfane"):
@@ -223,7 +221,7 @@ def load(
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
-        f"ant, {', '.join(CLAIM_CORPORA)}, {SNIPPETS}, {views}, or a khabar JSONL file "
+        f"ant, {', '.join(PAIR_CORPORA)}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
 

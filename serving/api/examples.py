@@ -44,6 +44,7 @@ def example_answer() -> dict[str, Any]:
         topics=(Labelled("politics", 0.97),),
         stances=(Attitude(TARGET, "favor", 0.84, (first, second)),),
         claims=(Attitude(CLAIM, "agree", 0.8, (first,)),),
+        tokens=35,
     )
     result = result_dict(text, prediction, request.options)
     return {"results": [result], "model": {"name": "khabar", "version": "1"}}

@@ -14,7 +14,7 @@ from serving.batch.bytestream import Meter
 from serving.batch.engine import Engine
 from serving.batch.errors import UsageError
 from serving.batch.formats import read_rows
-from serving.batch.manifest import ALL_REJECTS, OVERVIEW, SUMMARY, Manifest
+from serving.batch.manifest import ALL_REJECTS, FORMAT, OVERVIEW, SUMMARY, Manifest
 from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.overview import overview_html
@@ -50,6 +50,7 @@ class Job:
     def key(self, sources: Sequence[Source]) -> dict[str, Any]:
         """What must be the same for a job to go on."""
         return {
+            "format": FORMAT,
             "khabar": version("khabar"),
             "bundle": asdict(self.model),
             "options": self.options.key(),

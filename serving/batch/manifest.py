@@ -18,7 +18,7 @@ from serving.batch.sinks import ENTITIES, REJECTS, RESULTS, decode_results
 from serving.batch.store import Store
 from serving.batch.tagging import TaggedPart
 
-FORMAT = 1
+FORMAT = 2  # of the files of an output: 2 has the tokens of each article
 MANIFEST, ALL_REJECTS, DONE = "manifest.json", "rejects.jsonl", "done"
 SUMMARY, OVERVIEW = "summary.json", "summary.html"
 _OURS = (RESULTS, ENTITIES, REJECTS, DONE)

@@ -197,31 +197,33 @@ def paired_bootstrap(
     return round(float(low), 4), round(float(high), 4)
 
 
-def calibration_error(
-    confidences: Sequence[float], right: Sequence[bool] | npt.NDArray[np.bool_]
-) -> float | None:
+def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
     """Expected calibration error in ten equal bins (Guo et al. 2017); None where nothing was
     predicted.
     """
     if not confidences:
         return None
-    c, r = np.asarray(confidences), np.asarray(right, dtype=float)
-    bins = np.minimum((c * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = [abs(c[bins == b].sum() - r[bins == b].sum()) for b in range(ECE_BINS)]
-    return round(float(np.sum(gaps) / len(c)), 4)
+    return round(_binned_gap(np.asarray(confidences), np.asarray(right)), 4)
 
 
-def calibration_by_chance(confidences: Sequence[float], seed: int = 0) -> float | None:
+def _binned_gap(confidences: Floats, right: npt.NDArray[np.bool_]) -> float:
+    """The mean gap, weighted by items, between the confidences of a bin and what is right in it."""
+    bins = np.minimum((confidences * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=confidences - right, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(confidences))
+
+
+def calibration_by_chance(confidences: Sequence[float]) -> float | None:
     """The calibration error that a system shows whose confidences are true, on as many items: the
     mean of 200 draws of what would be right. Of few items it is far from zero, and an error below
     it says nothing against a system.
     """
     if not confidences:
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     c = np.asarray(confidences)
-    draws = [calibration_error(confidences, rng.random(len(c)) < c) for _ in range(CHANCE_DRAWS)]
-    return round(float(np.mean([error for error in draws if error is not None])), 4)
+    draws = [_binned_gap(c, rng.random(len(c)) < c) for _ in range(CHANCE_DRAWS)]
+    return round(float(np.mean(draws)), 4)
 
 
 def calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, float | None]:

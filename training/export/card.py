@@ -107,12 +107,19 @@ def _imported_opening(manifest: Manifest, imported: dict[str, Any]) -> str:
 def _scores(manifest: Manifest) -> list[str]:
     return [
         "Of the exported int8 model, on development splits that it was not trained on, with 95 % "
-        "bootstrap intervals over items, one seed. `runs/splits` is written by `khabar splits "
-        "runs/splits`; ECE is the expected calibration error in ten bins, in brackets what as many "
+        f"bootstrap intervals over items, {_seeds(manifest)}. `runs/splits` is written by `khabar "
+        "splits runs/splits`; ECE is the expected calibration error in ten bins, in brackets what as many "
         "items would show by chance if every confidence were true.",
         score_table(manifest.scores),
         *(_label_table(entry) for entry in manifest.scores),
     ]
+
+
+def _seeds(manifest: Manifest) -> str:
+    """Of how many runs the scored weights are."""
+    recipe = manifest.training.get("recipe") or {}
+    others = (recipe.get("encoder") or {}).get("averaged_with") or ()
+    return f"the mean of the weights of {len(others) + 1} runs" if others else "one seed"
 
 
 def _int8_loss(training: dict[str, Any]) -> list[str]:
