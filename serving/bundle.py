@@ -16,6 +16,7 @@ from annotations.catalogue import sha256
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
 from annotations.text import Normalization
+from serving.chain import Transitions
 from serving.decoding import Scheme
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
@@ -42,8 +43,8 @@ class Head(_Settings):
     nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one
     label of a text and a target or claim. `temperature` divides the logits of text and pair heads;
     `slope` and `intercept` map the logit of a span's score to that of its confidence (Platt
-    scaling). `scheme` is how the tags of a flat head make entities, see `serving.decoding`; `io`
-    has no B- tags.
+    scaling), `transitions` tell how its tags follow each other. `scheme` is how the tags of a flat
+    head make entities, see `serving.decoding`; `io` has no B- tags.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Head(_Settings):
     temperature: float = 1.0
     slope: float = 1.0
     intercept: float = 0.0
+    transitions: Transitions | None = None
     combine: Literal["mean", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
     scheme: Scheme = "iob2"

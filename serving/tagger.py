@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +53,13 @@ class Tagger:
     def from_bundle(cls, folder: Path, threads: int = 0, device: Device = "cpu") -> Tagger:
         """The tagger of a bundle's folder; `threads` 0 takes all cores."""
         return cls(Bundle.load(Path(folder)), threads=threads, device=device)
+
+    def with_head(self, head: Head) -> Tagger:
+        """The same model, with one of its heads read in another way."""
+        manifest = self.bundle.manifest
+        heads = tuple(head if one.name == head.name else one for one in manifest.heads)
+        bundle = replace(self.bundle, manifest=manifest.model_copy(update={"heads": heads}))
+        return Tagger(bundle, self.reader.backend)
 
     @classmethod
     @cache
@@ -122,9 +130,10 @@ class Tagger:
     def _mentions(self, text: str, reading: Reading, head: Head, cut: bool = True) -> list[Mention]:
         logits = reading.words[head.name]
         if head.kind == "nested":
-            tagged = decode_nested(logits.reshape(len(logits), len(head.labels), 3), head.labels)
+            by_type = logits.reshape(len(logits), len(head.labels), 3)
+            tagged = decode_nested(by_type, head.labels, head.transitions)
         else:
-            tagged = decode_flat(logits, head.tags, head.scheme)
+            tagged = decode_flat(logits, head.tags, head.scheme, head.transitions)
         words = reading.encoded.words
         begin = clitic_cutter(text, words, self.bundle.lexicon)
         mentions = []

@@ -18,6 +18,7 @@ from serving.decoding import log_softmax
 from serving.prediction import Article
 from serving.tagger import Tagger, text_logits
 from training.evaluation.questions import pair_questions
+from training.export.transitions import fit_transitions
 
 log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
@@ -71,13 +72,14 @@ def calibrate_head(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docume
     if head.kind == "pair":
         return calibrate_pairs(tagger, head, sources)
     documents = [document for source in sources for document in source]
-    return calibrate_words(tagger, head, documents)
+    return calibrate_words(tagger, fit_transitions(tagger, head, documents), documents)
 
 
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A head of words with slope and intercept fitted on documents; the tagger's head must be
-    uncalibrated.
+    """A head of words with slope and intercept fitted on documents, under its transitions; the
+    tagger's head must be uncalibrated.
     """
+    tagger = tagger.with_head(head)
     scores: list[float] = []
     right: list[bool] = []
     for document, found in zip(

@@ -1,0 +1,138 @@
+"""A linear chain over the tags O, B and I: how one follows another in real entities.
+
+A head scores each word alone, so it may begin a name and not go on with it. The chain (Lafferty,
+McCallum and Pereira 2001) is fitted on its scores as they are (`training.export.transitions`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Floats = npt.NDArray[np.float32]
+Row = Sequence[float]  # of O, B and I
+QUIET = math.log(
+    0.999
+)  # where O is likelier, a word is taken for O and parts what stands around it
+O, B, I = range(3)  # noqa: E741
+NEVER = -math.inf
+
+
+class Transitions(BaseModel):
+    """What a sequence of tags scores beside its words: `emission` times the log probability of each
+    tag, `begin` for the first one (O, B) and `after_o`, `after_b`, `after_i` for each that follows.
+    After O, and at the beginning, stands no I.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    emission: float = Field(gt=0)
+    begin: tuple[float, float]
+    after_o: tuple[float, float]
+    after_b: tuple[float, float, float]
+    after_i: tuple[float, float, float]
+
+    @property
+    def first(self) -> tuple[float, float, float]:
+        """The scores of O, B and I at the beginning."""
+        return (*self.begin, NEVER)
+
+    @property
+    def table(self) -> tuple[Row, Row, Row]:
+        """The scores of O, B and I, after O, after B and after I."""
+        return (*self.after_o, NEVER), self.after_b, self.after_i
+
+
+def chain_spans(log_probs: Floats, transitions: Transitions) -> Iterator[tuple[int, int, float]]:
+    """The entities of the best sequence of tags over a text, each with its probability under the
+    chain: start, end, probability. `log_probs` is (words, 3: O B I).
+    """
+    loud = log_probs[:, O] < QUIET
+    edges = np.flatnonzero(np.diff(loud, prepend=False, append=False)).tolist()
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        rows = (transitions.emission * log_probs[start:end]).tolist()
+        before = transitions.first if start == 0 else transitions.table[O]
+        after = [0.0] * 3 if end == len(loud) else [row[O] for row in transitions.table]
+        for low, high, probability in _spans(rows, before, after, transitions.table):
+            yield start + low, start + high, probability
+
+
+def _spans(
+    rows: Sequence[Row], before: Row, after: Row, table: Sequence[Row]
+) -> list[tuple[int, int, float]]:
+    """The entities of a few words; `before` scores the first tag, `after` the last one."""
+    places = _entities(_best(rows, before, after, table))
+    if not places:
+        return []
+    # forward and backward sums, scaled so that those of a word are 1 (Rabiner 1989)
+    follow = [[math.exp(score) for score in row] for row in table]
+    words = [[math.exp(score - max(row)) for score in row] for row in rows]
+    forward, scale = _forward(words, [math.exp(score) for score in before], follow)
+    backward = _backward(words, [math.exp(score) for score in after], follow, scale)
+    whole = sum(f * b for f, b in zip(forward[-1], backward[-1], strict=True))
+    found = []
+    for start, end in places:
+        share, tag = forward[start][B], B
+        for i in range(start + 1, end):
+            share, tag = share * follow[tag][I] * words[i][I] / scale[i], I
+        if end == len(rows):
+            share *= backward[-1][tag]
+        else:
+            ends = (follow[tag][t] * words[end][t] * backward[end][t] for t in (O, B))
+            share *= sum(ends) / scale[end]
+        found.append((start, end, min(share / whole, 1.0)))
+    return found
+
+
+def _best(rows: Sequence[Row], before: Row, after: Row, table: Sequence[Row]) -> list[int]:
+    """The best path, by the Viterbi algorithm."""
+    tags = (O, B, I)
+    score = [before[t] + rows[0][t] for t in tags]
+    back: list[list[int]] = []
+    for row in rows[1:]:
+        came = [max(tags, key=lambda p, t=t: score[p] + table[p][t]) for t in tags]  # type: ignore[misc]
+        score = [score[p] + table[p][t] + row[t] for t, p in zip(tags, came, strict=True)]
+        back.append(came)
+    path = [max(tags, key=lambda t: score[t] + after[t])]
+    for came in reversed(back):
+        path.append(came[path[-1]])
+    return path[::-1]
+
+
+def _entities(path: Sequence[int]) -> list[tuple[int, int]]:
+    starts = [i for i, tag in enumerate(path) if tag == B]
+    return [
+        (start, next((i for i in range(start + 1, len(path)) if path[i] != I), len(path)))
+        for start in starts
+    ]
+
+
+def _forward(
+    words: Sequence[Row], before: Row, follow: Sequence[Row]
+) -> tuple[list[list[float]], list[float]]:
+    sums: list[list[float]] = []
+    scale: list[float] = []
+    for word in words:
+        came = (
+            [sum(sums[-1][p] * follow[p][t] for p in (O, B, I)) for t in (O, B, I)]
+            if sums
+            else before
+        )
+        row = [c * w for c, w in zip(came, word, strict=True)]
+        scale.append(sum(row))
+        sums.append([value / scale[-1] for value in row])
+    return sums, scale
+
+
+def _backward(
+    words: Sequence[Row], after: Row, follow: Sequence[Row], scale: Sequence[float]
+) -> list[list[float]]:
+    sums = [list(after)]
+    for i in range(len(words) - 1, 0, -1):
+        goes = [words[i][t] * sums[-1][t] / scale[i] for t in (O, B, I)]
+        sums.append([sum(follow[p][t] * goes[t] for t in (O, B, I)) for p in (O, B, I)])
+    return sums[::-1]
