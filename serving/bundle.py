@@ -43,8 +43,8 @@ class Head(_Settings):
     nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one
     label of a text and a target or claim. `temperature` divides the logits of text and pair heads;
     `slope` and `intercept` map the logit of a span's score to that of its confidence (Platt
-    scaling), `transitions` tell how its tags follow each other. `scheme` is how the tags of a flat
-    head make entities, see `serving.decoding`; `io` has no B- tags.
+    scaling), `transitions` tell how the tags of a nested head follow each other. `scheme` is how
+    the tags of a flat head make entities, see `serving.decoding`; `io` has no B- tags.
     """
 
     name: str

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from serving.chain import QUIET, Transitions, chain_spans
 
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 # How tags make entities. iob2: B- begins each, I- goes on. iob1: I- also begins one, after O or
@@ -34,25 +33,10 @@ class TaggedSpan:
     score: float
 
 
-def tag_scores(tags: Sequence[str], chain: Transitions | None = None) -> tuple[Doubles, Doubles]:
-    """What each BIO tag scores at the beginning of a text, (tags,), and after each, (tags, tags):
-    [i, j] when j follows i; -inf what breaks a rule, and 0 all else where there is no chain.
+def allowed_transitions(tags: Sequence[str]) -> tuple[Bools, Bools]:
+    """Which BIO tag may begin a text, (tags,), and which may follow which, (tags, tags): [i, j]
+    when j follows i.
     """
-    begins, follows = _allowed(tags)
-    kinds = ["OBI".index(tag[0]) for tag in tags]
-    first, table = (
-        (np.zeros(3), np.zeros((3, 3)))
-        if chain is None
-        else (np.array(chain.first), np.array(chain.table))
-    )
-    return (
-        np.where(begins, first[kinds], -np.inf),
-        np.where(follows, table[np.ix_(kinds, kinds)], -np.inf),
-    )
-
-
-def _allowed(tags: Sequence[str]) -> tuple[Bools, Bools]:
-    """Which BIO tag may begin a text, and which may follow which."""
 
     def follows(previous: str | None, tag: str) -> bool:
         return not tag.startswith("I-") or (
@@ -64,28 +48,25 @@ def _allowed(tags: Sequence[str]) -> tuple[Bools, Bools]:
     return begins, table
 
 
-def best_path(scores: Floats, begins: Doubles, follows: Doubles) -> Ints:
+def best_path(logits: Floats, begins: Bools, allowed: Bools) -> Ints:
     """The best-scoring tag sequence that breaks no BIO rule, by the Viterbi algorithm.
 
-    scores is (words, tags); begins (tags,) and follows (tags, tags) as `tag_scores` gives them.
-    Returns (words,) tag ids.
+    logits is (words, tags); begins is (tags,), allowed (tags, tags), true at [i, j] when j may
+    follow i. Returns (words,) tag ids.
     """
-    greedy: Ints = scores.argmax(axis=1)
-    if len(greedy) == 0:
+    greedy: Ints = logits.argmax(axis=1)
+    if len(greedy) == 0 or (begins[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
         return greedy
-    ruled = np.append(begins[greedy[:1]], follows[greedy[:-1], greedy[1:]])
-    chained = any(table[np.isfinite(table)].any() for table in (begins, follows))
-    if not chained and not ruled.any():
-        return greedy
-    score = begins + scores[0]
-    back = np.zeros(scores.shape, dtype=np.int64)
-    for i in range(1, len(scores)):
-        through = score[:, None] + follows
+    penalty = np.where(allowed, 0.0, -np.inf)
+    score = np.where(begins, logits[0], -np.inf)
+    back = np.zeros(logits.shape, dtype=np.int64)
+    for i in range(1, len(logits)):
+        through = score[:, None] + penalty
         back[i] = through.argmax(axis=0)
-        score = through.max(axis=0) + scores[i]
-    path = np.zeros(len(scores), dtype=np.int64)
+        score = through.max(axis=0) + logits[i]
+    path = np.zeros(len(logits), dtype=np.int64)
     path[-1] = score.argmax()
-    for i in range(len(scores) - 1, 0, -1):
+    for i in range(len(logits) - 1, 0, -1):
         path[i - 1] = back[i, path[i]]
     return path
 
@@ -97,19 +78,13 @@ def log_softmax(logits: Floats) -> Floats:
     return result
 
 
-def decode_flat(
-    logits: Floats,
-    tags: Sequence[str],
-    scheme: Scheme = "iob2",
-    chain: Transitions | None = None,
-) -> list[TaggedSpan]:
+def decode_flat(logits: Floats, tags: Sequence[str], scheme: Scheme = "iob2") -> list[TaggedSpan]:
     """The entities of one sequence of tags; logits is (words, tags).
 
-    Only IOB2 has sequences that break a rule; the others are read as they come, without a chain.
+    Only IOB2 has sequences that break a rule; the others are read as they come.
     """
     if scheme == "iob2":
-        scores = logits if chain is None else chain.emission * log_softmax(logits)
-        path = best_path(scores, *tag_scores(tags, chain))
+        path = best_path(logits, *allowed_transitions(tags))
     else:
         path = logits.argmax(axis=1)
     log_probs = log_softmax(logits)[np.arange(len(path)), path]

@@ -133,7 +133,7 @@ class Tagger:
             by_type = logits.reshape(len(logits), len(head.labels), 3)
             tagged = decode_nested(by_type, head.labels, head.transitions)
         else:
-            tagged = decode_flat(logits, head.tags, head.scheme, head.transitions)
+            tagged = decode_flat(logits, head.tags, head.scheme)
         words = reading.encoded.words
         begin = clitic_cutter(text, words, self.bundle.lexicon)
         mentions = []

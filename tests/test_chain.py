@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 from serving.bundle import Head
 from serving.chain import QUIET, B, I, O, Transitions, chain_spans
-from serving.decoding import Floats, Ints, decode_flat, decode_nested, log_softmax
+from serving.decoding import Floats, Ints, decode_nested, log_softmax
 from training.export.transitions import Stretch, _fitted
 
-TAGS = ("O", "B-PERS", "I-PERS", "B-GPE", "I-GPE")
 NUMBERS = st.integers(-8, 8).map(lambda n: n / 4)
 
 
@@ -117,37 +116,6 @@ def test_a_chain_goes_on_where_words_alone_would_stop() -> None:
     assert 0.5 < chained[0].score < 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    rows=st.lists(st.lists(NUMBERS, min_size=5, max_size=5), min_size=1, max_size=4), chain=chains()
-)
-def test_a_flat_head_follows_the_same_chain(rows: list[list[float]], chain: Transitions) -> None:
-    logits = np.array(rows, np.float32)
-    log_probs = log_softmax(logits)
-    kinds = [O, B, I, B, I]
-
-    def score(path: tuple[int, ...]) -> float:
-        legal = all(
-            kinds[b] != I or (kinds[a] != O and TAGS[a][1:] == TAGS[b][1:])
-            for a, b in zip((O, *path), path, strict=False)
-        )
-        kind = tuple(kinds[tag] for tag in path)
-        words = sum(float(row[tag]) for row, tag in zip(log_probs, path, strict=True))
-        steps = sum(chain.table[a][b] for a, b in pairwise(kind))
-        return chain.first[kind[0]] + steps + chain.emission * words if legal else -math.inf
-
-    paths = {path: score(path) for path in product(range(5), repeat=len(rows))}
-    best = max(paths.values())
-    found = [
-        (span.label, span.start, span.end) for span in decode_flat(logits, TAGS, "iob2", chain)
-    ]
-    assert any(
-        [(TAGS[path[s]][2:], s, e) for s, e in spans_of(tuple(kinds[t] for t in path))] == found
-        for path, value in paths.items()
-        if value == pytest.approx(best, abs=1e-5)
-    )
-
-
 def test_an_endless_run_of_names_has_finite_probabilities() -> None:
     log_probs = np.log(np.tile(np.array([[0.3, 0.3, 0.4]], np.float32), (5000, 1)))
     chain = Transitions(
@@ -193,7 +161,7 @@ def test_a_fitted_chain_reads_as_well_as_the_one_that_made_the_gold() -> None:
         emission=1, begin=(0, 0), after_o=(0, 0), after_b=(0, 0, 0), after_i=(0, 0, 0)
     )
     train, unseen = ([drawn(made, 40, rng) for _ in range(200)] for _ in range(2))
-    found = _fitted([Stretch(*text, begins=True, ends=True) for text in train], ("O", "B-", "I-"))
+    found = _fitted([Stretch(*text, begins=True, ends=True) for text in train])
     fitted, best, alone = (f1_under(chain, unseen) for chain in (found, made, plain))
     assert alone + 0.1 < best < fitted + 0.01
     assert found.emission == pytest.approx(1, abs=0.1)

@@ -72,7 +72,9 @@ def calibrate_head(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docume
     if head.kind == "pair":
         return calibrate_pairs(tagger, head, sources)
     documents = [document for source in sources for document in source]
-    return calibrate_words(tagger, fit_transitions(tagger, head, documents), documents)
+    if head.kind == "nested":
+        head = fit_transitions(tagger, head, documents)
+    return calibrate_words(tagger, head, documents)
 
 
 def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:

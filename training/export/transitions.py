@@ -1,4 +1,4 @@
-"""The chain of a head of words, fitted on what the exported model says of held-out documents.
+"""The chain of a nested head, fitted on what the exported model says of held-out documents.
 
 The few scores of `serving.chain.Transitions` are shared by all types, so that some hundreds of
 documents are enough; the encoder and its head stay as they are.
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from annotations.schema import Document
 from serving.bundle import Head
-from serving.chain import NEVER, QUIET, Transitions
-from serving.decoding import log_softmax, tag_scores
+from serving.chain import NEVER, QUIET, B, Transitions
+from serving.decoding import log_softmax
 from serving.tagger import Tagger
 from training.examples import Losses, word_tags
 
@@ -33,9 +33,8 @@ RIDGE = 0.01
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some consecutive words of a text, with an O or the end of the text on either side.
-
-    `log_probs` is (words, tags), `gold` (words,) ids of tags.
+    """Some consecutive words of a text under one type, with an O or the end of the text on either
+    side; `log_probs` is (words, 3: O B I), `gold` (words,).
     """
 
     log_probs: Floats
@@ -45,24 +44,21 @@ class Stretch:
 
 
 def fit_transitions(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Head:
-    """A head of words with the chain that makes the gold of documents likeliest, under the scores
-    of the tagger's model; with too little gold, or tags that are not IOB2, as it is.
+    """A nested head with the chain that makes the gold of documents likeliest, under the scores of
+    the tagger's model; with too little gold as it is.
     """
-    if head.scheme != "iob2":
-        return head
     found = list(_stretches(tagger, head, documents))
-    entities = sum(int((one.gold % 2 == 1).sum()) for one in found)  # B- tags have odd ids
+    entities = sum(int((one.gold == B).sum()) for one in found)
     if entities < MIN_ENTITIES:
         log.warning("%s: %d entities, too few for a chain of tags", head.name, entities)
         return head
-    tags = ("O", "B-", "I-") if head.kind == "nested" else head.tags
-    chain = _fitted(found, tags)
+    chain = _fitted(found)
     log.info("%s: a chain of tags fitted on %d entities: %s", head.name, entities, chain)
     return head.model_copy(update={"transitions": chain})
 
 
 def _stretches(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Iterator[Stretch]:
-    """What of the documents is not plainly outside, one column of tags after the other."""
+    """What of the documents is not plainly outside, one type after the other."""
     losses = Losses(Counter())
     for document in documents:
         reading = tagger.reader.read(document.text)
@@ -70,9 +66,8 @@ def _stretches(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Ite
             continue
         tags = word_tags(reading.encoded, document.entities or (), head, losses)
         gold = tags[reading.word_index]
-        columns = gold.shape[1]
-        scores = log_softmax(reading.words[head.name].reshape(len(gold), columns, -1))
-        for column in range(columns):
+        scores = log_softmax(reading.words[head.name].reshape(*gold.shape, 3))
+        for column in range(len(head.labels)):
             yield from _parted(scores[:, column], gold[:, column])
 
 
@@ -83,9 +78,9 @@ def _parted(scores: Floats, gold: Ints) -> Iterator[Stretch]:
         yield Stretch(scores[start:end], gold[start:end], start == 0, end == len(gold))
 
 
-def _fitted(stretches: Sequence[Stretch], tags: Sequence[str]) -> Transitions:
+def _fitted(stretches: Sequence[Stretch]) -> Transitions:
     """The likeliest chain, by L-BFGS on the log likelihood with a small ridge."""
-    batch = _Batch.of(stretches, tags)
+    batch = _Batch.of(stretches)
     weights = torch.zeros(11, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe")
 
@@ -108,9 +103,8 @@ def _fitted(stretches: Sequence[Stretch], tags: Sequence[str]) -> Transitions:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Stretches side by side: `scores` (stretches, words, tags), `gold` and `there` (stretches,
-    words), `begins` and `ends` (stretches,). `kinds` says of each tag whether it is O, B or I,
-    `first` and `table` are 0 or, where a rule forbids it, -inf.
+    """Stretches side by side: `scores` (stretches, words, 3: O B I), `gold` and `there` (stretches,
+    words), `begins` and `ends` (stretches,).
     """
 
     scores: Tensor
@@ -118,38 +112,30 @@ class _Batch:
     there: Tensor
     begins: Tensor
     ends: Tensor
-    kinds: Tensor
-    first: Tensor
-    table: Tensor
 
     @classmethod
-    def of(cls, stretches: Sequence[Stretch], tags: Sequence[str]) -> _Batch:
+    def of(cls, stretches: Sequence[Stretch]) -> _Batch:
         longest = max(len(one.gold) for one in stretches)
-        scores = torch.zeros(len(stretches), longest, len(tags), dtype=torch.float64)
+        scores = torch.zeros(len(stretches), longest, 3, dtype=torch.float64)
         gold = torch.zeros(len(stretches), longest, dtype=torch.long)
         there = torch.zeros(len(stretches), longest, dtype=torch.bool)
         for i, one in enumerate(stretches):
             scores[i, : len(one.gold)] = torch.from_numpy(one.log_probs)
             gold[i, : len(one.gold)] = torch.from_numpy(one.gold)
             there[i, : len(one.gold)] = True
-        first, table = (torch.from_numpy(found) for found in tag_scores(tags))
         return cls(
             scores,
             gold,
             there,
             torch.tensor([one.begins for one in stretches]),
             torch.tensor([one.ends for one in stretches]),
-            torch.tensor(["OBI".index(tag[0]) for tag in tags]),
-            first,
-            table,
         )
 
     def loss(self, weights: Tensor) -> Tensor:
         """The negative log likelihood of the gold; `weights` are log emission, begin, after."""
         never = torch.full((1,), NEVER, dtype=torch.float64)
-        by_kind = torch.stack([torch.cat([weights[3:5], never]), weights[5:8], weights[8:11]])
-        table = by_kind[self.kinds][:, self.kinds] + self.table
-        opening = torch.cat([weights[1:3], never])[self.kinds] + self.first
+        table = torch.stack([torch.cat([weights[3:5], never]), weights[5:8], weights[8:11]])
+        opening = torch.cat([weights[1:3], never])
         scores = weights[0].exp() * self.scores
         outside = torch.where(self.begins[:, None], opening, table[0])
         closing = torch.where(self.ends[:, None], torch.zeros(()).double(), table[:, 0])
