@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 Row = Sequence[float]  # of O, B and I
 QUIET = math.log(
     0.999
@@ -47,18 +48,28 @@ class Transitions(BaseModel):
         return (*self.after_o, NEVER), self.after_b, self.after_i
 
 
-def chain_spans(log_probs: Floats, transitions: Transitions) -> Iterator[tuple[int, int, float]]:
-    """The entities of the best sequence of tags over a text, each with its probability under the
-    chain: start, end, probability. `log_probs` is (words, 3: O B I).
+def chain_spans(
+    log_probs: Floats, transitions: Transitions
+) -> Iterator[tuple[int, int, int, float]]:
+    """The entities of the best sequence of tags of each type over a text, each with its probability
+    under the chain: type, start, end, probability. `log_probs` is (words, types, 3: O B I).
     """
-    loud = log_probs[:, O] < QUIET
-    edges = np.flatnonzero(np.diff(loud, prepend=False, append=False)).tolist()
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        rows = (transitions.emission * log_probs[start:end]).tolist()
-        before = transitions.first if start == 0 else transitions.table[O]
-        after = [0.0] * 3 if end == len(loud) else [row[O] for row in transitions.table]
-        for low, high, probability in _spans(rows, before, after, transitions.table):
-            yield start + low, start + high, probability
+    by_type = log_probs.transpose(1, 0, 2)
+    table = transitions.table
+    closing = [row[O] for row in table]
+    for column, start, end in _stretches(by_type[:, :, O] < QUIET):
+        rows = (transitions.emission * by_type[column, start:end]).tolist()
+        before = table[O] if start else transitions.first
+        after = closing if end < len(log_probs) else (0.0, 0.0, 0.0)
+        for low, high, probability in _spans(rows, before, after, table):
+            yield column, start + low, start + high, probability
+
+
+def _stretches(loud: Bools) -> Iterator[tuple[int, int, int]]:
+    """The runs of true values in each row, (rows, words): row, start, end."""
+    rows, edges = np.nonzero(np.diff(loud, prepend=False, append=False, axis=1))
+    starts, ends = edges[::2].tolist(), edges[1::2].tolist()
+    yield from zip(rows[::2].tolist(), starts, ends, strict=True)
 
 
 def _spans(
@@ -89,18 +100,27 @@ def _spans(
 
 
 def _best(rows: Sequence[Row], before: Row, after: Row, table: Sequence[Row]) -> list[int]:
-    """The best path, by the Viterbi algorithm."""
-    tags = (O, B, I)
-    score = [before[t] + rows[0][t] for t in tags]
-    back: list[list[int]] = []
-    for row in rows[1:]:
-        came = [max(tags, key=lambda p, t=t: score[p] + table[p][t]) for t in tags]  # type: ignore[misc]
-        score = [score[p] + table[p][t] + row[t] for t, p in zip(tags, came, strict=True)]
-        back.append(came)
-    path = [max(tags, key=lambda t: score[t] + after[t])]
+    """The best path, by the Viterbi algorithm; written out, as most of the time goes here."""
+    (o_o, o_b, _), (b_o, b_b, b_i), (i_o, i_b, i_i) = table
+    o, b, i = (score + word for score, word in zip(before, rows[0], strict=True))
+    back: list[tuple[int, int, int]] = []
+    for to_o, to_b, to_i in rows[1:]:
+        came_o, o_next = _better(o + o_o, b + b_o, i + i_o)
+        came_b, b_next = _better(o + o_b, b + b_b, i + i_b)
+        came_i, i_next = (B, b + b_i) if b + b_i >= i + i_i else (I, i + i_i)
+        o, b, i = o_next + to_o, b_next + to_b, i_next + to_i
+        back.append((came_o, came_b, came_i))
+    path = [_better(o + after[O], b + after[B], i + after[I])[0]]
     for came in reversed(back):
         path.append(came[path[-1]])
     return path[::-1]
+
+
+def _better(o: float, b: float, i: float) -> tuple[int, float]:
+    """The best of three scores, and whose it is."""
+    if o >= b:
+        return (O, o) if o >= i else (I, i)
+    return (B, b) if b >= i else (I, i)
 
 
 def _entities(path: Sequence[int]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from serving.chain import QUIET, Transitions, chain_spans
+from serving.chain import Transitions, chain_spans
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -107,13 +107,10 @@ def decode_nested(
     """The entities of one BIO sequence per type, (words, types, 3: O B I), made to nest. With a
     chain their scores are probabilities under it.
     """
-    spans: list[TaggedSpan] = []
     if chain is not None:
-        log_probs = log_softmax(logits)
-        for column in np.flatnonzero((log_probs[:, :, 0] < QUIET).any(axis=0)).tolist():
-            found = chain_spans(log_probs[:, column], chain)
-            spans += (TaggedSpan(low, high, types[column], p) for low, high, p in found)
-        return drop_crossing(spans)
+        found = chain_spans(log_softmax(logits), chain)
+        return drop_crossing([TaggedSpan(low, high, types[i], p) for i, low, high, p in found])
+    spans: list[TaggedSpan] = []
     winners = logits.argmax(axis=2)
     for column, label in enumerate(types):
         if winners[:, column].any():

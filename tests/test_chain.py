@@ -38,6 +38,13 @@ def texts(most: int) -> st.SearchStrategy[Floats]:
     return rows.map(lambda found: log_softmax(np.array(found, np.float32)))
 
 
+def spans_under(log_probs: Floats, chain: Transitions) -> list[tuple[int, int, float]]:
+    """The entities of a single type."""
+    found = list(chain_spans(log_probs[:, None], chain))
+    assert {column for column, *_ in found} <= {0}
+    return [(start, end, probability) for _, start, end, probability in found]
+
+
 def path_score(path: tuple[int, ...], log_probs: Floats, chain: Transitions) -> float:
     score = chain.first[path[0]] + sum(chain.table[a][b] for a, b in pairwise(path))
     return score + chain.emission * sum(
@@ -65,7 +72,7 @@ def test_entities_and_their_probabilities_are_those_of_all_sequences(
         for path in product((O, B, I), repeat=len(log_probs))
     }
     whole = math.log(sum(math.exp(score) for score in scores.values()))
-    found = list(chain_spans(log_probs, chain))
+    found = list(spans_under(log_probs, chain))
     best = max(scores.values())
     assert any(
         spans_of(path) == [(start, end) for start, end, _ in found]
@@ -85,7 +92,7 @@ def test_words_that_are_plainly_outside_part_a_text(
     quiet = np.log(np.array([[0.9998, 0.0001, 0.0001]], np.float32))
     assert quiet[0, O] > QUIET
     text = np.concatenate([row for part in parts for row in (quiet, part)] + [quiet])
-    found = {(start, end) for start, end, _ in chain_spans(text, chain)}
+    found = {(start, end) for start, end, _ in spans_under(text, chain)}
     at = 1
     for part in parts:
         scores = {
@@ -121,8 +128,8 @@ def test_an_endless_run_of_names_has_finite_probabilities() -> None:
     chain = Transitions(
         emission=2, begin=(0, 0), after_o=(3, 3), after_b=(-3, 3, 3), after_i=(3, -3, 3)
     )
-    assert all(0 <= p <= 1 for _, _, p in chain_spans(log_probs, chain))
-    assert list(chain_spans(np.zeros((0, 3), np.float32), chain)) == []
+    assert all(0 <= p <= 1 for _, _, p in spans_under(log_probs, chain))
+    assert list(spans_under(np.zeros((0, 3), np.float32), chain)) == []
 
 
 def drawn(chain: Transitions, words: int, rng: np.random.Generator) -> tuple[Floats, Ints]:
@@ -142,7 +149,7 @@ def f1_under(chain: Transitions, texts: list[tuple[Floats, Ints]]) -> float:
     right = total = 0
     for log_probs, tags in texts:
         gold = set(spans_of(tuple(tags.tolist())))
-        found = {(start, end) for start, end, _ in chain_spans(log_probs, chain)}
+        found = {(start, end) for start, end, _ in spans_under(log_probs, chain)}
         right, total = right + len(gold & found), total + len(gold) + len(found)
     return 2 * right / total
 
