@@ -79,19 +79,22 @@ def _attitude(
 def combine(probabilities: Floats, head: Head) -> Floats:
     """One distribution (labels,) from those of the parts, (parts, labels), by the bundle's rule.
 
-    mean: their mean. geometric_mean: the mean of their logits, in which a part that is sure counts
-    more. most_decided: the part that is least undecided (other, neutral) speaks for the text.
+    mean: their mean. most_decided: the part that is least undecided (other, neutral) speaks for the
+    text. two_most_decided: the two that are, by the mean of their logits, so that one alone does
+    not carry it and the many that merely name a target do not drown them.
     """
     if head.combine == "mean":
         mean: Floats = probabilities.mean(axis=0)
         return mean
-    if head.combine == "geometric_mean":
-        pooled = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)).mean(axis=0)
-        geometric: Floats = np.exp(log_softmax(pooled))
-        return geometric
     undecided = [i for i, label in enumerate(head.labels) if label in _UNDECIDED]
-    chosen: Floats = probabilities[probabilities[:, undecided].sum(axis=1).argmin()]
-    return chosen
+    order = probabilities[:, undecided].sum(axis=1).argsort(kind="stable")
+    spoken = probabilities[order[: 2 if head.combine == "two_most_decided" else 1]]
+    if len(spoken) == 1:
+        chosen: Floats = spoken[0]
+        return chosen
+    logits = np.log(np.maximum(spoken, np.finfo(np.float32).tiny)).mean(axis=0)
+    together: Floats = np.exp(log_softmax(logits))
+    return together
 
 
 def judged(

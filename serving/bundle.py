@@ -55,7 +55,7 @@ class Head(_Settings):
     slope: float = 1.0
     intercept: float = 0.0
     transitions: Transitions | None = None
-    combine: Literal["mean", "geometric_mean", "most_decided"] = "mean"
+    combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
     scheme: Scheme = "iob2"
 

@@ -97,13 +97,13 @@ def quotes(text: str, attitude: Attitude) -> list[str]:
     [
         ("mean", "agree disagree other", [[0.2, 0.2, 0.6], [0.8, 0.0, 0.2]], [0.5, 0.1, 0.4]),
         ("mean", "favor against neutral", [[0.3, 0.3, 0.4]], [0.3, 0.3, 0.4]),
-        (  # sqrt(0.9 * 0.1), sqrt(0.1 * 0.4), sqrt(0 * 0.5), each of their sum 0.5
-            "geometric_mean",
+        (  # sqrt(0.9 * 0.1), sqrt(0.1 * 0.4), sqrt(0 * 0.5), each of their sum 0.5; not the third
+            "two_most_decided",
             "favor against neutral",
-            [[0.9, 0.1, 0.0], [0.1, 0.4, 0.5]],
+            [[0.1, 0.0, 0.9], [0.1, 0.4, 0.5], [0.9, 0.1, 0.0]],
             [0.6, 0.4, 0.0],
         ),
-        ("geometric_mean", "favor against neutral", [[0.0, 1.0, 0.0]], [0.0, 1.0, 0.0]),
+        ("two_most_decided", "favor against neutral", [[0.0, 1.0, 0.0]], [0.0, 1.0, 0.0]),
         (  # one part that says something speaks for many that do not
             "most_decided",
             "agree disagree other",

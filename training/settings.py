@@ -134,7 +134,7 @@ class HeadSettings(Settings):
     loss_weight: PositiveFloat = 1.0
     class_weights: bool = False
     experimental: bool = False
-    combine: Literal["mean", "geometric_mean", "most_decided"] = "mean"
+    combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
     auxiliary: bool = False
 
