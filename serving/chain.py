@@ -57,7 +57,7 @@ def chain_spans(
     by_type = log_probs.transpose(1, 0, 2)
     table = transitions.table
     closing = [row[O] for row in table]
-    for column, start, end in _stretches(by_type[:, :, O] < QUIET):
+    for column, start, end in stretches(by_type[:, :, O] < QUIET):
         rows = (transitions.emission * by_type[column, start:end]).tolist()
         before = table[O] if start else transitions.first
         after = closing if end < len(log_probs) else (0.0, 0.0, 0.0)
@@ -65,7 +65,7 @@ def chain_spans(
             yield column, start + low, start + high, probability
 
 
-def _stretches(loud: Bools) -> Iterator[tuple[int, int, int]]:
+def stretches(loud: Bools) -> Iterator[tuple[int, int, int]]:
     """The runs of true values in each row, (rows, words): row, start, end."""
     rows, edges = np.nonzero(np.diff(loud, prepend=False, append=False, axis=1))
     starts, ends = edges[::2].tolist(), edges[1::2].tolist()

@@ -129,9 +129,11 @@ class Run:
     @property
     def finished_weights(self) -> Path:
         """The file of the weights of a run that has ended; one that is on its way is refused."""
-        if self.checkpoint is None or not self.bundle:
+        checkpoint = self.checkpoint
+        if checkpoint is None:
             raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
-        return self.checkpoint / WEIGHTS
+        _ = self.bundle  # refuses where there is none yet
+        return checkpoint / WEIGHTS
 
     @property
     def started_from(self) -> str | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from annotations.schema import Document
 from serving.bundle import Head
-from serving.chain import NEVER, QUIET, B, Transitions
+from serving.chain import NEVER, QUIET, B, O, Transitions, stretches
 from serving.decoding import log_softmax
 from serving.tagger import Tagger
 from training.examples import Losses, word_tags
@@ -67,15 +67,10 @@ def _stretches(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Ite
         tags = word_tags(reading.encoded, document.entities or (), head, losses)
         gold = tags[reading.word_index]
         scores = log_softmax(reading.words[head.name].reshape(*gold.shape, 3))
-        for column in range(len(head.labels)):
-            yield from _parted(scores[:, column], gold[:, column])
-
-
-def _parted(scores: Floats, gold: Ints) -> Iterator[Stretch]:
-    loud = (scores[:, 0] < QUIET) | (gold != 0)
-    edges = np.flatnonzero(np.diff(loud, prepend=False, append=False)).tolist()
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        yield Stretch(scores[start:end], gold[start:end], start == 0, end == len(gold))
+        loud = (scores[:, :, O] < QUIET) | (gold != O)
+        for column, start, end in stretches(loud.T):
+            begins, ends = start == 0, end == len(gold)
+            yield Stretch(scores[start:end, column], gold[start:end, column], begins, ends)
 
 
 def _fitted(stretches: Sequence[Stretch]) -> Transitions:
