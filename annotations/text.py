@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from annotations.errors import DocumentError
@@ -76,6 +77,7 @@ def _clusters(text: str) -> list[tuple[int, int]]:
     return list(pairwise([*bounds, len(text)]))
 
 
+@lru_cache(maxsize=1 << 14)  # an article holds some hundred different ones
 def _clean(cluster: str, rules: Normalization) -> str:
     """One cluster as the encoder wants it; may be empty, may be longer than it was."""
     if len(cluster) == 1 and cluster.isascii():

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Row = Sequence[float]  # of O, B and I
-QUIET = math.log(
-    0.999
-)  # where O is likelier, a word is taken for O and parts what stands around it
+# where O is likelier, a word is taken for O and parts what stands around it
+QUIET = math.log(0.99)
 O, B, I = range(3)  # noqa: E741
 NEVER = -math.inf
 
@@ -56,12 +55,13 @@ def chain_spans(
     """
     by_type = log_probs.transpose(1, 0, 2)
     table = transitions.table
+    follow = tuple([math.exp(score) for score in row] for row in table)
     closing = [row[O] for row in table]
     for column, start, end in stretches(by_type[:, :, O] < QUIET):
         rows = (transitions.emission * by_type[column, start:end]).tolist()
         before = table[O] if start else transitions.first
         after = closing if end < len(log_probs) else (0.0, 0.0, 0.0)
-        for low, high, probability in _spans(rows, before, after, table):
+        for low, high, probability in _spans(rows, before, after, table, follow):
             yield column, start + low, start + high, probability
 
 
@@ -73,14 +73,15 @@ def stretches(loud: Bools) -> Iterator[tuple[int, int, int]]:
 
 
 def _spans(
-    rows: Sequence[Row], before: Row, after: Row, table: Sequence[Row]
+    rows: Sequence[Row], before: Row, after: Row, table: Sequence[Row], follow: Sequence[Row]
 ) -> list[tuple[int, int, float]]:
-    """The entities of a few words; `before` scores the first tag, `after` the last one."""
+    """The entities of a few words; `before` scores the first tag, `after` the last one, and
+    `follow` are the exponentials of `table`.
+    """
     places = _entities(_best(rows, before, after, table))
     if not places:
         return []
     # forward and backward sums, scaled so that those of a word are 1 (Rabiner 1989)
-    follow = [[math.exp(score) for score in row] for row in table]
     words = [[math.exp(score - max(row)) for score in row] for row in rows]
     forward, scale = _forward(words, [math.exp(score) for score in before], follow)
     backward = _backward(words, [math.exp(score) for score in after], follow, scale)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from annotations.clitics import NameLexicon, lexicon_key, plain_form
 from annotations.labels import LabelSchema
 from annotations.schema import Range
-from annotations.text import normalize
+from annotations.text import normalize, words
 from serving.prediction import MAX_AUTO_TARGETS, Entity, EntityGroup
 
 # Heads that make another thing of a name: the governorate of Homs is not the city of Homs.
@@ -35,15 +35,14 @@ class Mention:
     confidence: float
 
 
-def clitic_cutter(
-    text: str, words: Sequence[Range], lexicon: NameLexicon
-) -> Callable[[Range], int]:
+def clitic_cutter(text: str, lexicon: NameLexicon) -> Callable[[Range], int]:
     """A function that gives where a name begins inside its first word, clitics cut off."""
     counts: Counter[str] = Counter()
 
     def article_count(key: str) -> int:
         if not counts:
-            counts.update(lexicon_key(normalize(text[start:end]).text) for start, end in words)
+            plain = normalize(text).text
+            counts.update(lexicon_key(plain[start:end]) for start, end in words(plain))
         return counts[key]
 
     def cut(word: Range) -> int:

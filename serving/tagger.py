@@ -135,7 +135,7 @@ class Tagger:
         else:
             tagged = decode_flat(logits, head.tags, head.scheme)
         words = reading.encoded.words
-        begin = clitic_cutter(text, words, self.bundle.lexicon)
+        begin = clitic_cutter(text, self.bundle.lexicon)
         mentions = []
         for span in tagged:
             first = words[reading.word_index[span.start]]

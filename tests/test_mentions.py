@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from annotations.clitics import NameLexicon
 from annotations.labels import label_schema
-from annotations.text import words
 from serving.mentions import (
     Mention,
     clitic_cutter,
@@ -207,7 +206,7 @@ def test_an_entity_carries_what_was_found() -> None:
 )
 def test_a_name_begins_after_its_clitics(text: str, word: str, name: str) -> None:
     start = text.index(word)
-    begin = clitic_cutter(text, words(text), LEXICON)((start, start + len(word)))
+    begin = clitic_cutter(text, LEXICON)((start, start + len(word)))
     assert text[begin : start + len(word)] == name
 
 
