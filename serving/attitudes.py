@@ -62,7 +62,7 @@ def _attitude(
     reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
 ) -> Attitude:
     parts, logits = judged(reader, head, text, encoded, title, about)
-    probabilities = _chances(logits, head)
+    probabilities = head.probabilities(logits)
     combined = combine(probabilities, head)
     label = int(combined.argmax())
     evidence: tuple[Range, ...] = ()
@@ -71,7 +71,7 @@ def _attitude(
             spoken = _evidence(probabilities, parts, label)
             alone = _sentence_parts(text, encoded, about, reader.encoder.window.size - 2)
             parts = _likeliest([part for part in alone if part.overlaps(spoken)] or alone)
-            probabilities = _chances(_judge(reader, head, about, parts), head)
+            probabilities = head.probabilities(_judge(reader, head, about, parts))
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
 
@@ -121,11 +121,6 @@ def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Flo
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
     return reader.judge(head, [(first, part.pieces) for part in parts])
-
-
-def _chances(logits: Floats, head: Head) -> Floats:
-    probabilities: Floats = np.exp(log_softmax(logits / head.temperature))
-    return probabilities
 
 
 def judged_parts(head: Head, text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from annotations.catalogue import sha256
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
 from annotations.text import Normalization
 from serving.chain import Transitions
-from serving.decoding import Scheme
+from serving.decoding import Floats, Scheme, label_probabilities
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
 FORMAT = 1
@@ -41,23 +41,36 @@ class Head(_Settings):
     """A head of the model and how its answer is read.
 
     nested: one BIO sequence per label; flat: one BIO sequence; text: one label a text; pair: one
-    label of a text and a target or claim. `temperature` divides the logits of text and pair heads;
-    `slope` and `intercept` map the logit of a span's score to that of its confidence (Platt
-    scaling), `transitions` tell how the tags of a nested head follow each other. `scheme` is how
-    the tags of a flat head make entities, see `serving.decoding`; `io` has no B- tags.
+    label of a text and a target or claim. `temperature` divides the logits of text and pair heads
+    and `biases`, none or one a label, are added to what it leaves; `slope` and `intercept` map the
+    logit of a span's score to that of its confidence (Platt scaling), `transitions` tell how the
+    tags of a nested head follow each other. `scheme` is how the tags of a flat head make entities,
+    see `serving.decoding`; `io` has no B- tags.
     """
 
     name: str
     kind: Literal["nested", "flat", "text", "pair"]
     labels: tuple[str, ...]
     experimental: bool = False
-    temperature: float = 1.0
+    temperature: float = Field(1.0, gt=0)
+    biases: tuple[float, ...] = ()
     slope: float = 1.0
     intercept: float = 0.0
     transitions: Transitions | None = None
     combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
     scheme: Scheme = "iob2"
+
+    @model_validator(mode="after")
+    def _one_bias_a_label(self) -> Head:
+        if self.biases and (
+            self.kind not in ("text", "pair") or len(self.biases) != len(self.labels)
+        ):
+            raise ValueError(
+                f"head {self.name}: {len(self.biases)} biases for {len(self.labels)} labels of a "
+                f"{self.kind} head; give one a label of a text or pair head, or none"
+            )
+        return self
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -71,6 +84,10 @@ class Head(_Settings):
         return {"nested": 3 * len(self.labels), "flat": len(self.tags)}.get(
             self.kind, len(self.labels)
         )
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """What a text or pair head says of its labels, calibrated, (..., labels)."""
+        return label_probabilities(logits, self.temperature, self.biases)
 
 
 class _Format(BaseModel):

@@ -78,6 +78,18 @@ def log_softmax(logits: Floats) -> Floats:
     return result
 
 
+def label_probabilities(logits: Floats, temperature: float, biases: Sequence[float] = ()) -> Floats:
+    """The probabilities of labels, (..., labels): softmax of logits / temperature + biases, which
+    is bias-corrected temperature scaling (Alexandari, Kundaje and Shrikumar 2020); no biases are
+    zeros.
+    """
+    scaled = logits / np.float32(temperature)
+    if len(biases):
+        scaled = scaled + np.asarray(biases, dtype=np.float32)
+    result: Floats = np.exp(log_softmax(scaled))
+    return result
+
+
 def decode_flat(logits: Floats, tags: Sequence[str], scheme: Scheme = "iob2") -> list[TaggedSpan]:
     """The entities of one sequence of tags; logits is (words, tags).
 

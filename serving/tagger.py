@@ -16,7 +16,7 @@ from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.attitudes import TargetError, attitudes
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
-from serving.decoding import TaggedSpan, decode_flat, decode_nested, log_softmax
+from serving.decoding import TaggedSpan, decode_flat, decode_nested
 from serving.mentions import (
     Mention,
     clitic_cutter,
@@ -147,7 +147,7 @@ class Tagger:
     def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:
             logits = text_logits(head, reading, title)
-            probabilities = np.exp(log_softmax(logits / head.temperature))
+            probabilities = head.probabilities(logits)
             best = int(probabilities.argmax())
             return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)
         return ()

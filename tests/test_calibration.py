@@ -1,4 +1,6 @@
-"""Calibration: fitted on synthetic scores whose true temperature, slope and intercept are known."""
+"""Calibration: fitted on synthetic scores whose true temperature, biases, slope and intercept are
+known.
+"""
 
 import logging
 import math
@@ -7,22 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from annotations.schema import Claim, Document, Span
 from serving.bundle import Bundle, Head
-from serving.decoding import log_softmax
+from serving.decoding import label_probabilities, log_softmax
 from serving.runtime import Floats, Ints
 from serving.tagger import Tagger, confidence
 from tests.conftest import RandomBackend
 from training.evaluation.scores import calibration_error
-from training.export.calibration import calibrate_head, fit_platt, fit_temperature
+from training.export.calibration import calibrate_head, fit_labels, fit_platt
 
 
-def drawn(temperature: float, items: int, seed: int = 0) -> tuple[np.ndarray, list[int]]:
-    """Logits, and labels drawn from what they say at a temperature."""
+def drawn(
+    temperature: float, items: int, seed: int = 0, biases: Sequence[float] = ()
+) -> tuple[np.ndarray, list[int]]:
+    """Logits, and labels drawn from what they say at a temperature and with biases."""
     random = np.random.default_rng(seed)
     logits = random.normal(scale=3, size=(items, 3)).astype(np.float32)
-    chances = np.exp(log_softmax(logits / np.float32(temperature))).astype(float)
+    chances = label_probabilities(logits, temperature, biases).astype(float)
     labels = [int(random.choice(3, p=row / row.sum())) for row in chances]
     return logits, labels
 
@@ -30,7 +35,7 @@ def drawn(temperature: float, items: int, seed: int = 0) -> tuple[np.ndarray, li
 def fitted(
     logits: np.ndarray, gold: Sequence[int], weights: Sequence[float] | None = None
 ) -> float:
-    return fit_temperature(lambda t: np.exp(log_softmax(logits / np.float32(t))), gold, weights)
+    return fit_labels(lambda t, b: label_probabilities(logits, t, b), 3, gold, weights)[0]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
@@ -38,9 +43,45 @@ def test_the_temperature_that_made_the_labels_is_found(temperature: float) -> No
     assert fitted(*drawn(temperature, 3000)) == pytest.approx(temperature, rel=0.12)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 2.5])
+def test_the_biases_that_made_the_labels_are_found(temperature: float) -> None:
+    biases = (0.8, -1.1, 0.3)
+    logits, gold = drawn(temperature, 6000, biases=biases)
+    found = fit_labels(lambda t, b: label_probabilities(logits, t, b), 3, gold)
+    assert found[0] == pytest.approx(temperature, rel=0.12)
+    assert found[1] == pytest.approx(biases, abs=0.15)
+    assert sum(found[1]) == pytest.approx(0, abs=1e-3)
+
+
+def test_few_items_of_a_label_move_its_bias_little() -> None:
+    """Of 60 items none has the last label: without the cost its bias would fall without end."""
+    logits, _ = drawn(1.0, 60)
+    gold = logits[:, :2].argmax(axis=1).tolist()
+    _, biases = fit_labels(lambda t, b: label_probabilities(logits, t, b), 3, gold)
+    assert -5 < biases[2] < -1
+
+
+def test_a_bias_turns_the_label_that_a_head_gives() -> None:
+    plain = Head(name="claim", kind="pair", labels=("agree", "disagree", "other"))
+    logits = np.array([[1.0, 0.9, -1.0]], dtype=np.float32)
+    turned = plain.model_copy(update={"biases": (0.0, 0.5, 0.0)})
+    assert (plain.probabilities(logits).argmax(), turned.probabilities(logits).argmax()) == (0, 1)
+    assert turned.probabilities(logits).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "biases"), [("pair", (0.1,)), ("text", (0.1, 0.2, 0.3)), ("nested", (0.1, 0.2))]
+)
+def test_biases_are_one_a_label_of_a_text_or_pair_head(
+    kind: str, biases: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValidationError, match=f"{len(biases)} biases for 2 labels"):
+        Head.model_validate({"name": "x", "kind": kind, "labels": ("a", "b"), "biases": biases})
+
+
 def test_an_answer_that_cannot_be_is_not_taken_as_infinitely_wrong() -> None:
     sure = np.array([[1.0, 0.0]] * 60, dtype=np.float32)
-    assert math.isfinite(fit_temperature(lambda _: sure, [1] + [0] * 59))
+    assert math.isfinite(fit_labels(lambda _, __: sure, 2, [1] + [0] * 59)[0])
 
 
 def test_a_weight_counts_as_that_many_items() -> None:
@@ -49,7 +90,8 @@ def test_a_weight_counts_as_that_many_items() -> None:
     both = np.concatenate([logits, other_logits])
     repeated = np.concatenate([np.repeat(logits, 9, axis=0), other_logits])
     weighed = fitted(both, [*gold, *other_gold], [9.0] * 200 + [1.0] * 200)
-    assert weighed == fitted(repeated, [*np.repeat(gold, 9), *other_gold])
+    expected = fitted(repeated, [*np.repeat(gold, 9), *other_gold])
+    assert weighed == pytest.approx(expected, rel=0.01)
     assert weighed > fitted(both, [*gold, *other_gold])
 
 
@@ -232,5 +274,7 @@ def test_the_sources_of_a_pair_head_count_alike(smoke_bundle: Path) -> None:
 
     tagger = Tagger(bundle, backend=Sure(bundle.manifest.heads))
     right, wrong = documents(head.labels[0], 200), documents(head.labels[1], 2)
-    assert calibrate_head(tagger, head, [right + wrong]).temperature < 1
-    assert calibrate_head(tagger, head, [right, wrong]).temperature > 4
+    text = np.array([4.0, 0.0, 0.0], dtype=np.float32)
+    together, apart = (calibrate_head(tagger, head, s) for s in ([right + wrong], [right, wrong]))
+    assert together.probabilities(text)[0] == pytest.approx(200 / 202, abs=0.02)
+    assert apart.probabilities(text)[:2] == pytest.approx([0.5, 0.5], abs=0.05)

@@ -1,5 +1,5 @@
-"""Calibration of the exported model on a split of its own: temperatures, and Platt scaling of span
-scores.
+"""Calibration of the exported model on a split of its own: temperatures and biases of labels, and
+Platt scaling of span scores.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from annotations.schema import Document
 from serving.attitudes import TargetError, combine, judged
 from serving.bundle import Head
-from serving.decoding import log_softmax
+from serving.decoding import label_probabilities
 from serving.prediction import Article
 from serving.tagger import Tagger, text_logits
 from training.evaluation.questions import pair_questions
@@ -23,27 +24,41 @@ from training.export.transitions import fit_transitions
 log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 SMALLEST = 1e-9  # probability: no answer may weigh more than its logarithm
-TEMPERATURES = np.geomspace(0.3, 6.0, 60)
+TEMPERATURES = (0.2, 8.0)  # the least and the greatest
+BIAS_SCALE = 0.5  # standard deviation of the normal prior of a bias: few items say little of it
 MIN_ITEMS = 50  # fewer say nothing of a probability
+Answers = Callable[[float, Sequence[float]], Floats]
 
 
-def fit_temperature(
-    answers: Callable[[float], Floats], gold: Sequence[int], weights: Sequence[float] | None = None
-) -> float:
-    """The temperature under which the gold is likeliest (Guo et al. 2017).
+def fit_labels(
+    answers: Answers, labels: int, gold: Sequence[int], weights: Sequence[float] | None = None
+) -> tuple[float, tuple[float, ...]]:
+    """The temperature and the biases, one a label and 0 together, under which the gold is likeliest
+    (bias-corrected temperature scaling, Alexandari, Kundaje and Shrikumar 2020).
 
-    `answers` gives the probabilities of all items under a temperature, (items, labels); `weights`
-    say how much each item counts.
+    `answers` gives the probabilities of all items under them, (items, labels); `weights` say how
+    much each item counts.
     """
     if len(gold) < MIN_ITEMS:
         log.warning("%d items, too few to calibrate; scores stay as they are", len(gold))
-        return 1.0
+        return 1.0, ()
     index = np.arange(len(gold))
-    losses = [
-        -np.average(np.log(np.maximum(answers(t)[index, gold], SMALLEST)), weights=weights)
-        for t in TEMPERATURES
-    ]
-    return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
+    low, high = np.log(TEMPERATURES)
+
+    def unpack(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        temperature = float(np.exp(np.clip(values[0], low, high)))
+        return temperature, np.append(values[1:], -values[1:].sum())
+
+    def loss(values: npt.NDArray[np.float64]) -> float:
+        temperature, biases = unpack(values)
+        chances = np.maximum(answers(temperature, biases.tolist())[index, gold], SMALLEST)
+        likely = np.average(np.log(chances), weights=weights)
+        return float((biases**2).sum() / (2 * BIAS_SCALE**2 * len(gold)) - likely)
+
+    # no gradient: which part of a text speaks for it may turn with the temperature
+    found = minimize(loss, np.zeros(labels), method="Powell", options={"xtol": 1e-3, "ftol": 1e-5})
+    temperature, biases = unpack(found.x)
+    return round(temperature, 4), tuple(round(bias, 4) for bias in biases.tolist())
 
 
 def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
@@ -104,8 +119,8 @@ def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -
 
 
 def calibrate_texts(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
-    """A topic head with the temperature fitted on the documents of its sources, their titles read
-    as in serving.
+    """A topic head with temperature and biases fitted on the documents of its sources, their titles
+    read as in serving.
     """
     logits, gold, weights = [], [], []
     for documents in sources:
@@ -116,12 +131,12 @@ def calibrate_texts(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docum
             gold.append(head.labels.index(str(document.topic)))
             weights.append(1 / len(documents))
     stacked = np.stack(logits)
-    return _with_temperature(head, lambda t: np.exp(log_softmax(stacked / t)), gold, weights)
+    return _with_labels(head, lambda t, b: label_probabilities(stacked, t, b), gold, weights)
 
 
 def calibrate_pairs(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
-    """A stance or claim head with the temperature fitted on its answers: on what the parts of a
-    text say together, as in serving.
+    """A stance or claim head with temperature and biases fitted on its answers: on what the parts
+    of a text say together, as in serving.
     """
     logits, gold, weights = [], [], []
     for documents in sources:
@@ -135,11 +150,11 @@ def calibrate_pairs(tagger: Tagger, head: Head, sources: Sequence[Sequence[Docum
         gold += [head.labels.index(questions.gold[i]) for i in judged_ones]
         weights += [1 / len(judged_ones) for _ in judged_ones]
 
-    def answers(temperature: float) -> Floats:
-        parts = (np.exp(log_softmax(one / temperature)) for one in logits)
+    def answers(temperature: float, biases: Sequence[float]) -> Floats:
+        parts = (label_probabilities(one, temperature, biases) for one in logits)
         return np.stack([combine(probabilities, head) for probabilities in parts])
 
-    return _with_temperature(head, answers, gold, weights)
+    return _with_labels(head, answers, gold, weights)
 
 
 def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
@@ -154,12 +169,15 @@ def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
         return np.zeros((0, len(head.labels)), np.float32)
 
 
-def _with_temperature(
-    head: Head,
-    answers: Callable[[float], Floats],
-    gold: Sequence[int],
-    weights: Sequence[float],
+def _with_labels(
+    head: Head, answers: Answers, gold: Sequence[int], weights: Sequence[float]
 ) -> Head:
-    temperature = fit_temperature(answers, gold, weights)
-    log.info("%s: calibrated on %d items: temperature %s", head.name, len(gold), temperature)
-    return head.model_copy(update={"temperature": temperature})
+    temperature, biases = fit_labels(answers, len(head.labels), gold, weights)
+    log.info(
+        "%s: calibrated on %d items: temperature %s, biases %s",
+        head.name,
+        len(gold),
+        temperature,
+        dict(zip(head.labels, biases, strict=False)),
+    )
+    return head.model_copy(update={"temperature": temperature, "biases": biases})

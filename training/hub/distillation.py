@@ -74,7 +74,7 @@ def distil(
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * max(share, 0.02)
         with mixed:
-            wanted = teacher_logits(teacher, head, batch) / head.temperature
+            wanted = teacher_logits(teacher, head, batch)
             found = student(batch["input_ids"], batch["attention_mask"]).logits
         loss = functional.kl_div(
             found.float().log_softmax(-1),
@@ -112,10 +112,10 @@ class Outside(nn.Module):
 
 @torch.no_grad()
 def teacher_logits(teacher: MultiHeadModel, head: Head, batch: dict[str, Tensor]) -> Tensor:
-    """The logits of one head, (batch, labels)."""
+    """The calibrated logits of one head, (batch, labels)."""
     hidden = teacher.hidden(batch["input_ids"], batch["attention_mask"])
-    logits: Tensor = teacher.heads[head.name](hidden, batch["segments"])
-    return logits
+    logits: Tensor = teacher.heads[head.name](hidden, batch["segments"]) / head.temperature
+    return logits + torch.tensor(head.biases) if head.biases else logits
 
 
 def _batches(prepared: Prepared, settings: Distillation) -> Iterator[dict[str, Tensor]]:

@@ -74,8 +74,8 @@ class EntityItem:
 class LabelItem:
     """A text with one label: its topic, or what it says or feels `about` a claim or target.
 
-    `before` is the label and its confidence without calibration; the temperature may decide which
-    part of a text speaks for it, so that the labels can differ.
+    `before` is the label and its confidence without calibration; biases may turn a label, and the
+    temperature may decide which part of a text speaks for it.
     """
 
     id: str
@@ -181,7 +181,9 @@ class _Readers:
     @classmethod
     def of(cls, bundle: Bundle, head: Head) -> _Readers:
         backend = _Remembering(OnnxBackend(bundle.folder / MODEL, (head,)))
-        neutral = head.model_copy(update={"slope": 1.0, "intercept": 0.0, "temperature": 1.0})
+        neutral = head.model_copy(
+            update={"slope": 1.0, "intercept": 0.0, "temperature": 1.0, "biases": ()}
+        )
         taggers = [
             Tagger(
                 replace(bundle, manifest=bundle.manifest.model_copy(update={"heads": (found,)})),

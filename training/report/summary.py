@@ -167,7 +167,6 @@ def _head(
 ) -> HeadSummary:
     items = [item for found in answers for item in found.items]
     before, after = analysis.reliability(items) if items else (None, None)
-    numbers = ("slope", "intercept") if head.kind in ("nested", "flat") else ("temperature",)
     return HeadSummary(
         name=head.name,
         kind=head.kind,
@@ -180,8 +179,15 @@ def _head(
         matrix=_matrix(head, answers) if items else None,
         before=before,
         after=after,
-        calibration={name: getattr(head, name) for name in numbers},
+        calibration=_calibration(head),
     )
+
+
+def _calibration(head: Head) -> dict[str, float]:
+    if head.kind in ("nested", "flat"):
+        return {"slope": head.slope, "intercept": head.intercept}
+    biases = zip(head.labels, head.biases, strict=False)  # there may be none
+    return {"temperature": head.temperature, **{f"bias of {label}": bias for label, bias in biases}}
 
 
 def _split(found: Answers, bundle: Bundle, surfaces: Mapping[str, int]) -> SplitSummary | None:
