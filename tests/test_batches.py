@@ -166,7 +166,8 @@ def test_a_plan_may_end_early_and_knows_its_epochs() -> None:
 def test_batches_of_a_silent_source_bring_what_its_words_may_be() -> None:
     head = Head(name="anercorp", kind="flat", labels=("PERS", "LOC"))
     silent = torch.tensor([True, False, False, True, True])
-    collate = Collator([head], pad=1, unknown={"wikifane": silent})
+    other = Head(name="khabar", kind="nested", labels=("PERS",))
+    collate = Collator([head, other], pad=1, unknown={("anercorp", "wikifane"): silent})
     row = {"input_ids": [0, 5, 2], "segments": [0, 1, 0], "labels": [-100, 1, -100]}
     known = row | {"head": "anercorp", "source": "anercorp"}
     partial = row | {"head": "anercorp", "source": "wikifane", "labels": [-100, -101, -100]}
@@ -175,3 +176,4 @@ def test_batches_of_a_silent_source_bring_what_its_words_may_be() -> None:
     assert batch["unknown"].shape == (6, 5)
     assert (batch["unknown"][3:] == silent).all()
     assert batch["unknown"][:3].sum() == 3 and batch["unknown"][:3, 0].all()
+    assert "unknown" not in collate([partial | {"head": "khabar"}])  # another head, wholly taught

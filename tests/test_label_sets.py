@@ -63,6 +63,33 @@ def test_a_source_may_say_itself_what_it_annotates() -> None:
         taught("anercorp", KHABAR, annotates=("GROUP",))
 
 
+def test_gold_teaches_a_coarse_head_the_types_on_which_its_standard_agrees() -> None:
+    found = taught("antnews", FLAT, annotates=("PERS",))
+    assert found.unannotated == {"LOC", "ORG", "MISC"}
+    assert found.names["PERS"] == "PERS" and found.names["GPE"] == "LOC"
+    assert found.names["NORP"] == "MISC" and found.names["DATE"] is None
+    assert taught("authored", FLAT).unannotated == frozenset()
+    strange = Head(name="x", kind="flat", labels=("GENE",))
+    with pytest.raises(ConfigError, match=r"seed has no label that head 'x' knows \(GENE\)"):
+        taught("seed", strange)
+
+
+def test_a_name_inside_one_of_a_type_left_out_is_a_part_of_it() -> None:
+    text = "زار محمد صلاح مستشفى أحمد ماهر"
+    begin = text.index("مستشفى")
+    spans = (
+        Span(4, 13, "PERS"),
+        Span(begin, len(text), "FAC"),
+        Span(text.index("أحمد"), len(text), "PERS"),
+    )
+    encoded = Bundle.load(DEFAULT_FOLDER).text_encoder().encode(text)
+    losses = Losses(Counter())
+    found = word_tags(encoded, spans, FLAT, losses, taught("authored", FLAT, ("PERS",)))
+    first = 1 + 2 * FLAT.labels.index("PERS")
+    assert found[:, 0].tolist() == [UNKNOWN, first, first + 1, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert losses.counts == {"entity that overlaps one of its own column": 1}
+
+
 def test_labels_that_nobody_knows_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"heads\.x\.labels: 'fien' is no set of labels.*fine"):
         head_labels("x", HeadSettings(kind="flat", labels="fien"))

@@ -21,6 +21,8 @@ from serving.bundle import Head
 from serving.windows import token_batches
 from training.examples import IGNORED
 
+Unknown = dict[tuple[str, str], Tensor]  # by head and source
+
 
 @dataclass(frozen=True, slots=True)
 class SourceExamples:
@@ -141,13 +143,11 @@ class Collator:
     """Examples of one head to tensors: pieces padded, labels as (batch, pieces, columns) or
     (batch,).
 
-    `unknown` maps a source to the classes, (classes,), that a word of a flat head may have where
+    `unknown` maps a flat head and a source to the classes, (classes,), that a word may have where
     the source annotates none; its batches bring them along as (batch * pieces, classes).
     """
 
-    def __init__(
-        self, heads: Sequence[Head], pad: int, unknown: dict[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, heads: Sequence[Head], pad: int, unknown: Unknown | None = None) -> None:
         self.heads = {head.name: (i, head) for i, head in enumerate(heads)}
         self.pad = pad
         self.unknown = unknown or {}
@@ -163,9 +163,9 @@ class Collator:
             "head_index": torch.tensor(index),
             "labels": self._labels(rows, head, longest),
         }
-        if any(row["source"] in self.unknown for row in rows):
+        if any((head.name, row["source"]) in self.unknown for row in rows):
             outside = torch.arange(head.width) == 0  # for whole sources, which have no such word
-            masks = [self.unknown.get(row["source"], outside) for row in rows]
+            masks = [self.unknown.get((head.name, row["source"]), outside) for row in rows]
             batch["unknown"] = torch.stack(masks).repeat_interleave(longest, dim=0)
         return batch
 

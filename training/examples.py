@@ -86,7 +86,8 @@ def word_tags(
     tags = np.zeros((len(encoded.words), len(head.labels) if nested else 1), dtype=np.int64)
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
         label = known.names.get(span.label, span.label)
-        if label is None or label in known.unannotated:
+        silent = label in known.unannotated
+        if label is None or (silent and nested):
             continue  # what the head does not learn from this corpus
         found = words_of(span.start, span.end, encoded.words)
         if found is None or label not in column:
@@ -103,6 +104,9 @@ def word_tags(
         where = column[label] if nested else 0
         if tags[start:end, where].any():
             losses.counts["entity that overlaps one of its own column"] += 1
+            continue
+        if silent:  # names inside it are a part of it
+            tags[start:end, where] = UNKNOWN
             continue
         begin = BEGIN if nested else 1 + 2 * column[label]
         tags[start:end, where] = begin + 1

@@ -57,7 +57,9 @@ def corpus_name(source: str) -> str:
 def teaching(source: Source, head: Head) -> Teaching:
     """How a head of words reads a source of a recipe."""
     entry = catalogue().get(corpus_name(source.corpus))
-    if entry is None or not (entry.labels or entry.target):
+    if entry is not None and entry.reader == "own" and not set(head.labels) <= _fine():
+        found = _of_gold(source.corpus, head)
+    elif entry is None or not (entry.labels or entry.target):
         found = Teaching({}, frozenset())  # documents in the head's own labels
     else:
         found = _of_corpus(source.corpus, entry, head)
@@ -92,6 +94,25 @@ def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
             f"teach a head with labels: {name}"
         )
     return Teaching(names, frozenset(labels - marked))
+
+
+def _fine() -> set[str]:
+    return set(label_schema().entities)
+
+
+def _of_gold(name: str, head: Head) -> Teaching:
+    """The project's gold for a head of coarse types; where the head's own standard is another, the
+    source says by `annotates` on which types they agree.
+    """
+    bridge = _to_coarse(head.labels)
+    coarse = {t.name: bridge.get(str(t.coarse)) for t in label_schema().entities.values()}
+    names = {label: found if found in head.labels else None for label, found in coarse.items()}
+    if not any(names.values()):
+        raise ConfigError(
+            f"source {name} has no label that head {head.name!r} knows ({', '.join(head.labels)}); "
+            "teach a head with labels: fine or coarse"
+        )
+    return Teaching(names, frozenset(set(head.labels) - set(names.values())))
 
 
 def _to_fine() -> dict[str, str]:

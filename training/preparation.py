@@ -19,7 +19,7 @@ from annotations.errors import KhabarError
 from annotations.schema import Document
 from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
-from training.batches import SourceExamples
+from training.batches import SourceExamples, Unknown
 from training.encoders.sources import special_pieces
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
@@ -39,9 +39,10 @@ class TrainingError(KhabarError):
 class Prepared:
     """A recipe's data, ready to train.
 
-    `class_weights` maps a head to (columns, classes); `unknown` a source to the tags, (tags,), that
-    a word may have on which the source is silent. `fingerprints` tells data apart. `left_out` is
-    the number of documents of each source that are near-duplicates of development texts.
+    `class_weights` maps a head to (columns, classes); `unknown` a flat head and a source to the
+    tags, (tags,), that a word may have on which the source is silent. `fingerprints` tells data
+    apart. `left_out` is the number of documents of each source that are near-duplicates of
+    development texts.
     """
 
     heads: tuple[Head, ...]
@@ -50,7 +51,7 @@ class Prepared:
     sources: list[SourceExamples]
     lengths: list[int]
     class_weights: dict[str, torch.Tensor]
-    unknown: dict[str, torch.Tensor]
+    unknown: Unknown
     fingerprints: dict[str, str]
     left_out: dict[str, int]
 
@@ -165,14 +166,14 @@ def source_examples(
     return made
 
 
-def _unknown_tags(recipe: Recipe, heads: dict[str, Head]) -> dict[str, torch.Tensor]:
+def _unknown_tags(recipe: Recipe, heads: dict[str, Head]) -> Unknown:
     """Of each source of a flat head that does not annotate all its types: O and their tags."""
-    found = {}
+    found: Unknown = {}
     for source in recipe.sources:
         head = heads[source.head]
         if head.kind == "flat" and (silent := teaching(source, head).unannotated):
             tags = [tag == "O" or tag[2:] in silent for tag in head.tags]
-            found[source.corpus] = torch.tensor(tags)
+            found[head.name, source.corpus] = torch.tensor(tags)
     return found
 
 
