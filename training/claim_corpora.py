@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file
@@ -88,10 +89,34 @@ def composed_claims(part: Part) -> list[Document]:
 
 
 def headline_claims(part: Part) -> list[Document]:
-    """The project's own pairs of headlines; pairs about one claim stay in one part."""
+    """The project's own pairs of headlines; pairs about one claim stay in one part.
+
+    Its writers made those that disagree share more words than those that agree, ANS's did the
+    opposite: of those to train on, as many agree as disagree at every share of common words.
+    """
     if part == "dev":
         return []
-    return [d for d in authored_documents("headlines") if held_out_part(_claim(d)) == part]
+    found = [d for d in authored_documents("headlines") if held_out_part(_claim(d)) == part]
+    return levelled_by_overlap(found) if part == "train" else found
+
+
+def levelled_by_overlap(documents: Sequence[Document], bins: int = 5) -> list[Document]:
+    """Documents with one claim each, in their order, of which in each of `bins` equal ranges of the
+    share of the claim's words that stand in the text as many agree as disagree; the surplus is left
+    out by lot, always the same. Those with other labels stay.
+    """
+    groups: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for i, document in enumerate(documents):
+        (claim,) = document.claims or ()
+        share = shared_words(claim.text, document.text)
+        groups[min(int(share * bins), bins - 1)][claim.label].append(i)
+    left_out: set[int] = set()
+    rng = random.Random(0)
+    for _, by_label in sorted(groups.items()):
+        agree, disagree = by_label["agree"], by_label["disagree"]
+        more, fewer = (agree, disagree) if len(agree) > len(disagree) else (disagree, agree)
+        left_out.update(rng.sample(more, len(more) - len(fewer)))
+    return [document for i, document in enumerate(documents) if i not in left_out]
 
 
 CLAIM_CORPORA: dict[str, Callable[[Part], list[Document]]] = {
