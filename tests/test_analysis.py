@@ -18,6 +18,7 @@ from serving.tagger import Tagger
 from training.corpora import load
 from training.evaluation import development
 from training.evaluation.development import DEV_SPLITS, evaluate_heads
+from training.evaluation.novelty import surface_key
 from training.report import analysis, answers
 from training.report.analysis import (
     by_length,
@@ -25,7 +26,6 @@ from training.report.analysis import (
     by_source,
     reliability_of,
     score,
-    surface_key,
 )
 from training.report.answers import Answers, EntityItem, LabelItem, ScoredSpan, dev_answers
 from training.report.confusion import (

@@ -37,6 +37,10 @@ def evaluate(
     ],
     bundle: BundleOption = None,
     head: Annotated[str | None, typer.Option(help="For ner: the head to score.")] = None,
+    seen_in: Annotated[
+        Path | None,
+        typer.Option(help="For ner: a file whose entities are met; others are scored apart."),
+    ] = None,
     json_out: JsonOption = None,
 ) -> None:
     """Score a bundle on a file; prints the scores as JSON."""
@@ -48,7 +52,7 @@ def evaluate(
             raise typer.BadParameter(
                 f"unknown task {task!r}; use one of {', '.join(TASKS)}", param_hint="--task"
             )
-        echo_json(score(task, data, open_tagger(bundle), head), json_out)
+        echo_json(score(task, data, open_tagger(bundle), head, seen_in), json_out)
 
 
 @training_app.command()

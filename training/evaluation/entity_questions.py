@@ -4,8 +4,8 @@ code points.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from annotations.errors import FormatError
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.tagger import ANSWER_HEAD, Tagger
+from training.evaluation.novelty import Entity, Known, NoveltyScores
 from training.evaluation.questions import chunks, some_of
 from training.evaluation.scores import EntityScores, Floats
 
@@ -31,11 +32,14 @@ Tagged = Sequence[tuple[Span, float]]
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Entity scores of a head; `coarse` are those of its coarse view, where it has one."""
+    """Entity scores of a head; `coarse` are those of its coarse view, where it has one, `novelty`
+    those of entities that were met and of the others, where it is known which.
+    """
 
     head: str
     entities: EntityScores
     coarse: EntityScores | None = None
+    novelty: NoveltyScores | None = None
     metric: str = "f1"
 
     def rows(self) -> Floats:
@@ -47,14 +51,16 @@ class HeadScores:
         return self.entities.value(rows)
 
     def take(self, chosen: Sequence[int]) -> HeadScores:
-        """The scores of some items."""
+        """The scores of some items, without those by novelty."""
         coarse = None if self.coarse is None else self.coarse.take(chosen)
         return HeadScores(self.head, self.entities.take(chosen), coarse)
 
     def report(self) -> dict[str, Any]:
         """The scores as `khabar evaluate` prints them."""
         report = {"head": self.head, **self.entities.report()}
-        return report if self.coarse is None else {**report, "coarse": self.coarse.report()}
+        if self.coarse is not None:
+            report["coarse"] = self.coarse.report()
+        return report if self.novelty is None else {**report, **self.novelty.report()}
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class SentenceQuestions:
 
     sentences: Sequence[Sentence]
     head: str
+    known: Known | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -92,31 +99,38 @@ class SentenceQuestions:
         as_coarse = self.coarse and nested
         one_column = (self.flat and not nested) or as_coarse
         entities, coarse = EntityScores(), EntityScores()
+        novelty = None if self.known is None else NoveltyScores(self.known)
         for chunk in chunks(some_of(self.sentences, chosen)):
             offsets = [word_offsets(sentence.words) for sentence in chunk]
             texts = [join_words(s.words, places) for s, places in zip(chunk, offsets, strict=True)]
             answers = tagger.spans(texts, self.head)
-            for sentence, places, found in zip(chunk, offsets, answers, strict=True):
+            for sentence, text, places, found in zip(chunk, texts, offsets, answers, strict=True):
                 tagged = _coarse(found, pers=True) if as_coarse else found
-                _add_sentence(entities, sentence, places, tagged, one_column)
+                gold, predicted = _add_sentence(entities, sentence, places, tagged, one_column)
+                if novelty is not None:
+                    novelty.add(text, gold, predicted, places)
                 if nested:
                     _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse), as_coarse)
-        return HeadScores(self.head, entities, coarse if nested else None)
+        return HeadScores(self.head, entities, coarse if nested else None, novelty)
 
 
 def sentence_questions(
-    sentences: Sequence[Sentence], tagger: Tagger, head_name: str | None = None
+    sentences: Sequence[Sentence],
+    tagger: Tagger,
+    head_name: str | None = None,
+    known: Known | None = None,
 ) -> SentenceQuestions:
     """The questions of CoNLL sentences to a tagger's head.
 
     Without a head, flat files in PERS/PER, LOC, ORG, MISC are for the `anercorp` head, others for
-    `khabar`; a bundle that has neither answers with the head it has.
+    `khabar`; a bundle that has neither answers with the head it has. `known` are the surfaces that
+    count as met.
     """
-    questions = SentenceQuestions(sentences, head_name or ANSWER_HEAD)
+    questions = SentenceQuestions(sentences, head_name or ANSWER_HEAD, known)
     if head_name is not None:
         return questions
     benchmark = questions.coarse and BENCHMARK_HEAD in tagger.heads
-    return SentenceQuestions(sentences, BENCHMARK_HEAD if benchmark else _answering(tagger))
+    return replace(questions, head=BENCHMARK_HEAD if benchmark else _answering(tagger))
 
 
 def _answering(tagger: Tagger) -> str:
@@ -145,7 +159,8 @@ def _add_sentence(
     places: Sequence[tuple[int, int]],
     tagged: Tagged,
     flat: bool,
-) -> None:
+) -> tuple[set[Entity], set[Entity]]:
+    """Add a sentence; returns its entities in gold and the predicted ones, in words."""
     words = [
         (found, canonical_label(span.label), c)
         for span, c in tagged
@@ -162,8 +177,9 @@ def _add_sentence(
     gold = [_gold_tags(sentence, label) for label in columns]
     predicted = [_predicted_tags(len(sentence.words), words, label) for label in columns]
     scores.add_tags(gold, predicted)
-    right = {entity for tags in gold for entity in _entities(tags)}
+    right, given = ({e for tags in rows for e in _entities(tags)} for rows in (gold, predicted))
     scores.judged.extend((c, (label, start, end) in right) for (start, end), label, c in words)
+    return right, given
 
 
 def _add_coarse(
@@ -209,7 +225,7 @@ def _predicted_tags(length: int, words: Sequence[Any], label: str | None) -> lis
     return tags
 
 
-def _entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+def _entities(tags: Sequence[str]) -> set[Entity]:
     """(label, start, end) of one BIO sequence, ends exclusive."""
     from seqeval.metrics.sequence_labeling import get_entities
 
@@ -222,6 +238,7 @@ class DocumentQuestions:
 
     documents: Sequence[Document]
     head: str
+    known: Known | None = None
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -229,6 +246,7 @@ class DocumentQuestions:
     def scores(self, tagger: Tagger, chosen: Sequence[int] | None = None) -> HeadScores:
         """Entity scores in the head's own labels and in the coarse ones."""
         fine, coarse = EntityScores(), EntityScores()
+        novelty = None if self.known is None else NoveltyScores(self.known)
         schema = label_schema()
         for chunk in chunks(some_of(self.documents, chosen)):
             answers = tagger.spans([document.text for document in chunk], self.head)
@@ -236,22 +254,33 @@ class DocumentQuestions:
                 gold = document.entities or ()
                 _add_spans(fine, gold, found)
                 _add_spans(coarse, schema.coarse_view(gold), _coarse(found))
-        return HeadScores(self.head, fine, coarse)
+                if novelty is not None:
+                    novelty.add(document.text, _as_set(gold), _as_set(s for s, _ in found))
+        return HeadScores(self.head, fine, coarse, novelty)
 
 
 def document_questions(
-    documents: Sequence[Document], tagger: Tagger, head_name: str | None = None
+    documents: Sequence[Document],
+    tagger: Tagger,
+    head_name: str | None = None,
+    known: Known | None = None,
 ) -> DocumentQuestions:
-    """The questions of documents to a tagger's head, by default to the one that answers."""
+    """The questions of documents to a tagger's head, by default to the one that answers; `known`
+    are the surfaces that count as met.
+    """
     if not documents:
         raise FormatError(
             "no document has entities; an entity score needs gold (entities: [] where there "
             "are none)"
         )
-    return DocumentQuestions(documents, head_name or _answering(tagger))
+    return DocumentQuestions(documents, head_name or _answering(tagger), known)
+
+
+def _as_set(spans: Iterable[Span]) -> set[Entity]:
+    return {(span.label, span.start, span.end) for span in spans}
 
 
 def _add_spans(scores: EntityScores, gold: Sequence[Span], tagged: Tagged) -> None:
-    right = {(span.label, span.start, span.end) for span in gold}
-    scores.add_spans(right, {(span.label, span.start, span.end) for span, _ in tagged})
+    right = _as_set(gold)
+    scores.add_spans(right, _as_set(span for span, _ in tagged))
     scores.judged.extend((c, (span.label, span.start, span.end) in right) for span, c in tagged)

@@ -11,30 +11,38 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from annotations.conll import Sentence, read_sentences
+from annotations.conll import Sentence, read_sentences, sentence_document
 from annotations.corpora import read_ans_pairs, read_mawqif, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents
 from annotations.schema import Document
 from serving.tagger import Tagger
 from training.evaluation.entity_questions import document_questions, sentence_questions
+from training.evaluation.novelty import Known
 from training.evaluation.questions import claim_questions, stance_questions, topic_questions
 
 Task = Literal["ner", "stance", "claim", "topic"]
 TASKS: tuple[Task, ...] = ("ner", "stance", "claim", "topic")
 
 
-def evaluate(task: Task, data: Path, tagger: Tagger, head: str | None = None) -> dict[str, Any]:
-    """The scores of a tagger on a file, whose format is told by its content."""
+def evaluate(
+    task: Task, data: Path, tagger: Tagger, head: str | None = None, seen_in: Path | None = None
+) -> dict[str, Any]:
+    """The scores of a tagger on a file, whose format is told by its content.
+
+    Entities that occur in the file `seen_in` and those that do not are also scored apart.
+    """
     began = time.perf_counter()
     kind = file_kind(data)
+    if seen_in is not None and task != "ner":
+        raise FormatError(f"{seen_in}: only entities are met or not; leave it out for {task}")
+    known = None if seen_in is None else known_entities(seen_in, tagger)
     if task == "ner" and kind == "conll":
-        scores = score_conll(list(read_sentences(data)), tagger, head)
+        scores = score_conll(list(read_sentences(data)), tagger, head, known)
     elif task == "ner":
         _require(kind in ("khabar", "topics"), task, data, "khabar JSONL or CoNLL")
-        scores = score_entities(
-            [d for d in read_documents(data) if d.entities is not None], tagger, head
-        )
+        documents = [d for d in read_documents(data) if d.entities is not None]
+        scores = score_entities(documents, tagger, head, known)
     elif task == "topic":
         _require(kind in ("khabar", "topics"), task, data, "topic JSONL or khabar JSONL")
         scores = score_topics(read_topics(data), tagger)
@@ -98,22 +106,40 @@ def _require(fits: bool, task: str, data: Path, formats: str) -> None:
         )
 
 
+def known_entities(path: Path, tagger: Tagger) -> Known:
+    """The surfaces of the entities of a CoNLL or khabar JSONL file."""
+    kind = file_kind(path)
+    if kind == "conll":
+        sentences = enumerate(read_sentences(path))
+        documents = (sentence_document(s, f"{path.name}-{i}", "") for i, s in sentences)
+        return Known.of(documents, tagger.bundle.lexicon)
+    if kind != "khabar":
+        raise FormatError(f"{path}: no file of entities; give khabar JSONL or CoNLL to --seen-in")
+    return Known.of(read_documents(path), tagger.bundle.lexicon)
+
+
 def score_conll(
-    sentences: Sequence[Sentence], tagger: Tagger, head_name: str | None = None
+    sentences: Sequence[Sentence],
+    tagger: Tagger,
+    head_name: str | None = None,
+    known: Known | None = None,
 ) -> dict[str, Any]:
     """Entity scores on CoNLL sentences, tagged as raw text and put back on their words; of a nested
     head also those of its coarse view.
     """
-    return sentence_questions(sentences, tagger, head_name).scores(tagger).report()
+    return sentence_questions(sentences, tagger, head_name, known).scores(tagger).report()
 
 
 def score_entities(
-    documents: Sequence[Document], tagger: Tagger, head_name: str | None = None
+    documents: Sequence[Document],
+    tagger: Tagger,
+    head_name: str | None = None,
+    known: Known | None = None,
 ) -> dict[str, Any]:
     """Entity scores on documents: a span is right when its code points and its label are. `coarse`
     beside them.
     """
-    return document_questions(documents, tagger, head_name).scores(tagger).report()
+    return document_questions(documents, tagger, head_name, known).scores(tagger).report()
 
 
 def score_topics(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:

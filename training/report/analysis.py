@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score
 
-from annotations.clitics import NameLexicon, lexicon_key, plain_form
+from annotations.clitics import NameLexicon
 from annotations.schema import Span
-from annotations.text import normalize, words
+from annotations.text import words
 from training.corpora import load
+from training.evaluation.novelty import Known, surface_key
 from training.evaluation.scores import ECE_BINS, bootstrap, calibration_error, f1_of
 from training.report.answers import Answers, EntityItem, LabelItem
 from training.settings import Recipe
@@ -146,26 +147,14 @@ def train_surfaces(recipe: Recipe, head: str, lexicon: NameLexicon) -> Counter[s
     )
 
 
-def surface_key(text: str, span: Span, lexicon: NameLexicon) -> str:
-    """The surface of an entity as it is compared: see `SEEN_DEFINITION`."""
-    plain = " ".join(normalize(text[span.start : span.end]).text.split())
-    cut = lexicon.clitics(plain.partition(" ")[0])
-    before = plain[:cut] or text[: span.start]
-    return lexicon_key(plain_form(plain[cut:], before, lambda key: lexicon.counts.get(key, 0)))
-
-
 def by_novelty(
     items: Sequence[EntityItem], surfaces: Iterable[str], lexicon: NameLexicon
 ) -> tuple[Score, Score]:
     """The scores of entities that the training data holds, and of those it does not."""
-    known = frozenset(surfaces)
-
-    def seen(text: str, span: Span) -> bool:
-        return surface_key(text, span, lexicon) in known
-
+    known = Known(frozenset(surfaces), lexicon)
     return (
-        score("seen in training", items, seen),
-        score("unseen", items, lambda text, span: not seen(text, span)),
+        score("seen in training", items, known.holds),
+        score("unseen", items, lambda text, span: not known.holds(text, span)),
     )
 
 

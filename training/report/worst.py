@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from annotations.clitics import NameLexicon
 from annotations.schema import Range, Span, overlap
 from annotations.text import sentences, shared_words
-from training.report.analysis import surface_key
+from training.evaluation.novelty import surface_key
 from training.report.answers import Answers, EntityItem, LabelItem
 from training.report.confusion import Outcome, Pair, pair_spans
 
