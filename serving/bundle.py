@@ -20,7 +20,8 @@ from serving.chain import Transitions
 from serving.decoding import Floats, Scheme, label_probabilities
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 has no biases of labels and no `quiet` of transitions
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -212,13 +213,13 @@ def _read_manifest(folder: Path) -> Manifest:
     data = path.read_bytes()
     try:
         found = _Format.model_validate_json(data).format
-        if found == FORMAT:
+        if found in READABLE:
             return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(f"{path}: {place}: {first['msg']}; export the bundle again") from None
     raise BundleError(
-        f"{path}: format {found}, this khabar reads {FORMAT}; "
+        f"{path}: format {found}, this khabar reads {' and '.join(map(str, READABLE))}; "
         + ("install a newer khabar" if found > FORMAT else "export the bundle again")
     )

@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Row = Sequence[float]  # of O, B and I
-# where O is likelier, a word is taken for O and parts what stands around it
-QUIET = math.log(0.99)
 O, B, I = range(3)  # noqa: E741
 NEVER = -math.inf
 
@@ -25,7 +23,8 @@ NEVER = -math.inf
 class Transitions(BaseModel):
     """What a sequence of tags scores beside its words: `emission` times the log probability of each
     tag, `begin` for the first one (O, B) and `after_o`, `after_b`, `after_i` for each that follows.
-    After O, and at the beginning, stands no I.
+    After O, and at the beginning, stands no I. A word whose O is likelier than `quiet` is taken for
+    O and parts what stands around it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +34,7 @@ class Transitions(BaseModel):
     after_o: tuple[float, float]
     after_b: tuple[float, float, float]
     after_i: tuple[float, float, float]
+    quiet: float = Field(0.999, gt=0, lt=1)
 
     @property
     def first(self) -> tuple[float, float, float]:
@@ -57,7 +57,7 @@ def chain_spans(
     table = transitions.table
     follow = tuple([math.exp(score) for score in row] for row in table)
     closing = [row[O] for row in table]
-    for column, start, end in stretches(by_type[:, :, O] < QUIET):
+    for column, start, end in stretches(by_type[:, :, O] < math.log(transitions.quiet)):
         rows = (transitions.emission * by_type[column, start:end]).tolist()
         before = table[O] if start else transitions.first
         after = closing if end < len(log_probs) else (0.0, 0.0, 0.0)

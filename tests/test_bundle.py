@@ -106,14 +106,27 @@ def test_an_unknown_or_missing_key_is_named(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format 2, this khabar reads 1; install a newer khabar"),
-        ({"format": 2, "shards": 4}, "format 2, this khabar reads 1; install a newer khabar"),
-        ({"format": 0}, "format 0, this khabar reads 1; export the bundle again"),
+        ({"format": 3}, "format 3, this khabar reads 1 and 2; install a newer khabar"),
+        ({"format": 3, "shards": 4}, "format 3, this khabar reads 1 and 2; install a newer khabar"),
+        ({"format": 0}, "format 0, this khabar reads 1 and 2; export the bundle again"),
     ],
 )
 def test_another_format_is_said_to_be_one(copy: Path, change: dict[str, int], words: str) -> None:
     edit(copy, lambda manifest: manifest.update(change))
     assert words in refusal(copy)
+
+
+def test_a_bundle_of_the_first_format_is_read(copy: Path) -> None:
+    def as_before(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 1
+        for head in manifest["heads"]:
+            head.pop("biases", None)
+            (head["transitions"] or {}).pop("quiet", None)
+
+    edit(copy, as_before)
+    for head in Bundle.load(copy).manifest.heads:
+        assert head.biases == ()
+        assert head.transitions is None or head.transitions.quiet == 0.999
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "names.tsv"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from serving.bundle import Head
-from serving.chain import QUIET, B, I, O, Transitions, chain_spans
+from serving.chain import B, I, O, Transitions, chain_spans
 from serving.decoding import Floats, Ints, decode_nested, log_softmax
 from training.export.transitions import Stretch, _fitted
 
@@ -90,7 +90,7 @@ def test_words_that_are_plainly_outside_part_a_text(
     parts: list[Floats], chain: Transitions
 ) -> None:
     quiet = np.log(np.array([[0.9998, 0.0001, 0.0001]], np.float32))
-    assert quiet[0, O] > QUIET
+    assert quiet[0, O] > np.log(chain.quiet)
     text = np.concatenate([row for part in parts for row in (quiet, part)] + [quiet])
     found = {(start, end) for start, end, _ in spans_under(text, chain)}
     at = 1

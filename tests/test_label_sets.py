@@ -11,7 +11,7 @@ from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from training.examples import IGNORED, UNKNOWN, Losses, word_examples, word_tags
-from training.label_sets import Teaching, head_labels, teaching
+from training.label_sets import Teaching, head_labels, judges, teaching
 from training.settings import HeadSettings, Source
 
 FINE = tuple(label_schema().entities)
@@ -68,10 +68,23 @@ def test_gold_teaches_a_coarse_head_the_types_on_which_its_standard_agrees() -> 
     assert found.unannotated == {"LOC", "ORG", "MISC"}
     assert found.names["PERS"] == "PERS" and found.names["GPE"] == "LOC"
     assert found.names["NORP"] == "MISC" and found.names["DATE"] is None
+    assert found.label("PERS") == "PERS" and found.label("GPE") is found.label("DATE") is None
     assert taught("authored", FLAT).unannotated == frozenset()
-    strange = Head(name="x", kind="flat", labels=("GENE",))
-    with pytest.raises(ConfigError, match=r"seed has no label that head 'x' knows \(GENE\)"):
-        taught("seed", strange)
+    persons = Head(name="x", kind="flat", labels=("PERS", "LOC"))
+    assert taught("seed", persons).names["GPE"] == "LOC"
+    own = Head(name="x", kind="flat", labels=("PERS", "GPE", "WEAPON"))
+    assert taught("seed", own) == Teaching({}, frozenset())  # its own labels, some of them new
+
+
+def test_a_source_judges_a_head_only_in_the_heads_own_labels() -> None:
+    def judged(corpus: str, head: Head, annotates: tuple[str, ...] | None = None) -> bool:
+        return judges(Source(corpus=corpus, head=head.name, annotates=annotates), head)
+
+    assert judged("anercorp", FLAT) and judged("authored", KHABAR) and judged("wojood", KHABAR)
+    assert not judged("antnews", FLAT, ("PERS",)) and not judged("authored", FLAT)
+    assert not judged("anercorp", KHABAR, ("PERS",)) and not judged("wikifane", FLAT)
+    pair = Head(name="claim", kind="pair", labels=("agree", "disagree", "other"))
+    assert judged("antnews-claims", pair)
 
 
 def test_a_name_inside_one_of_a_type_left_out_is_a_part_of_it() -> None:
@@ -87,7 +100,7 @@ def test_a_name_inside_one_of_a_type_left_out_is_a_part_of_it() -> None:
     found = word_tags(encoded, spans, FLAT, losses, taught("authored", FLAT, ("PERS",)))
     first = 1 + 2 * FLAT.labels.index("PERS")
     assert found[:, 0].tolist() == [UNKNOWN, first, first + 1, UNKNOWN, UNKNOWN, UNKNOWN]
-    assert losses.counts == {"entity that overlaps one of its own column": 1}
+    assert losses.counts == {"name inside one of a type left out": 1}
 
 
 def test_labels_that_nobody_knows_are_refused() -> None:

@@ -68,8 +68,10 @@ def test_what_cannot_say_which_names_are_met_is_a_clear_error(
 ) -> None:
     dev = write(tmp_path / "dev.txt", DEV)
     topics = write(tmp_path / "t.jsonl", json.dumps({"id": "a", "text": "ا", "label": "sport"}))
-    with pytest.raises(FormatError, match=r"t\.jsonl: no file of entities.*--seen-in"):
-        evaluate("ner", dev, knowing(), seen_in=topics)
+    outside = write(tmp_path / "o.txt", "زار O\nثم O\n")
+    for path in (topics, outside):
+        with pytest.raises(FormatError, match=rf"{path.name}: no entities; .*--seen-in"):
+            evaluate("ner", dev, knowing(), seen_in=path)
     with pytest.raises(FormatError, match=r"only entities are met or not.*topic"):
         evaluate("topic", topics, knowing(), seen_in=dev)
 

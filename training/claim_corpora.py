@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from annotations.corpora import read_ans_pairs
 from annotations.schema import Claim, Document
 from annotations.text import normalize, shared_words
 from training.splits import Part, held_out_part
+
+log = logging.getLogger(__name__)
 
 
 def claim_documents(part: Part) -> list[Document]:
@@ -116,6 +119,11 @@ def levelled_by_overlap(documents: Sequence[Document], bins: int = 5) -> list[Do
         agree, disagree = by_label["agree"], by_label["disagree"]
         more, fewer = (agree, disagree) if len(agree) > len(disagree) else (disagree, agree)
         left_out.update(rng.sample(more, len(more) - len(fewer)))
+    log.info(
+        "%d of %d pairs are left out, so that common words tell no label",
+        len(left_out),
+        len(documents),
+    )
     return [document for i, document in enumerate(documents) if i not in left_out]
 
 

@@ -39,7 +39,7 @@ def evaluate(
     head: Annotated[str | None, typer.Option(help="For ner: the head to score.")] = None,
     seen_in: Annotated[
         Path | None,
-        typer.Option(help="For ner: a file whose entities are met; others are scored apart."),
+        typer.Option(help="For ner: a file whose entities are met; others get scores apart."),
     ] = None,
     json_out: JsonOption = None,
 ) -> None:

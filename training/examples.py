@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
 IGNORED = -100  # the label of a piece that no word begins in
 _STRANGE = "unknown type "
+_OVERLAP = "entity that overlaps one of its own column"
+_INSIDE_SILENT = "name inside one of a type left out"
 PAIR_FRAME = 4  # special pieces of a pair
 UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
@@ -79,7 +81,8 @@ def word_tags(
     flat one.
 
     Columns of types that the corpus does not annotate are `IGNORED`; in a flat head a word outside
-    of all that it does annotate is `UNKNOWN`: O or a type that it leaves out.
+    of all that it does annotate is `UNKNOWN`: O or a type that it leaves out, and so is a name
+    inside one of a type left out.
     """
     nested = head.kind == "nested"
     column = {label: i for i, label in enumerate(head.labels)}
@@ -102,8 +105,10 @@ def word_tags(
             losses.counts["entity without a piece"] += 1
             continue
         where = column[label] if nested else 0
-        if tags[start:end, where].any():
-            losses.counts["entity that overlaps one of its own column"] += 1
+        if (taken := tags[start:end, where]).any():
+            if not silent:
+                inside = (taken == UNKNOWN).all()
+                losses.counts[_INSIDE_SILENT if inside else _OVERLAP] += 1
             continue
         if silent:  # names inside it are a part of it
             tags[start:end, where] = UNKNOWN

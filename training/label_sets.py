@@ -26,6 +26,11 @@ class Teaching:
     names: dict[str, str | None]
     unannotated: frozenset[str]
 
+    def label(self, name: str) -> str | None:
+        """The head's label of one of the corpus, None where it is not taught."""
+        found = self.names.get(name, name)
+        return None if found in self.unannotated else found
+
 
 def head_labels(name: str, settings: HeadSettings) -> tuple[str, ...]:
     """The labels of a head, spelt out."""
@@ -57,8 +62,8 @@ def corpus_name(source: str) -> str:
 def teaching(source: Source, head: Head) -> Teaching:
     """How a head of words reads a source of a recipe."""
     entry = catalogue().get(corpus_name(source.corpus))
-    if entry is not None and entry.reader == "own" and not set(head.labels) <= _fine():
-        found = _of_gold(source.corpus, head)
+    if _read_as_coarse(source, head):
+        found = _of_gold(head)
     elif entry is None or not (entry.labels or entry.target):
         found = Teaching({}, frozenset())  # documents in the head's own labels
     else:
@@ -72,6 +77,27 @@ def teaching(source: Source, head: Head) -> Teaching:
             f"{head.name!r} lacks; its labels are {', '.join(head.labels)}"
         )
     return Teaching(found.names, frozenset(head.labels) - set(source.annotates))
+
+
+def judges(source: Source, head: Head) -> bool:
+    """Whether other parts of a source can judge the head that it teaches: not where it marks some
+    of the head's types alone, or teaches a head of another standard what the two agree on.
+    """
+    if head.kind in ("text", "pair"):
+        return True
+    return not teaching(source, head).unannotated and not _read_as_coarse(source, head)
+
+
+def _read_as_coarse(source: Source, head: Head) -> bool:
+    """Whether the project's gold teaches a head of coarse types."""
+    entry = catalogue().get(corpus_name(source.corpus))
+    coarse = {*label_schema().coarse, "PERS"}
+    return (
+        entry is not None
+        and entry.reader == "own"
+        and head.kind == "flat"
+        and set(head.labels) <= coarse
+    )
 
 
 def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
@@ -96,23 +122,14 @@ def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
     return Teaching(names, frozenset(labels - marked))
 
 
-def _fine() -> set[str]:
-    return set(label_schema().entities)
-
-
-def _of_gold(name: str, head: Head) -> Teaching:
-    """The project's gold for a head of coarse types; where the head's own standard is another, the
-    source says by `annotates` on which types they agree.
+def _of_gold(head: Head) -> Teaching:
+    """The project's gold for a flat head of coarse types; where the head's own standard is another,
+    the source says by `annotates` on which types they agree.
     """
     bridge = _to_coarse(head.labels)
     coarse = {t.name: bridge.get(str(t.coarse)) for t in label_schema().entities.values()}
     names = {label: found if found in head.labels else None for label, found in coarse.items()}
-    if not any(names.values()):
-        raise ConfigError(
-            f"source {name} has no label that head {head.name!r} knows ({', '.join(head.labels)}); "
-            "teach a head with labels: fine or coarse"
-        )
-    return Teaching(names, frozenset(set(head.labels) - set(names.values())))
+    return Teaching(names, frozenset())
 
 
 def _to_fine() -> dict[str, str]:

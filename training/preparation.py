@@ -87,14 +87,15 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     _hold_to_positions(recipe, folder)
     examples: list[Example] = []
     sources = []
-    left_out = {}
+    left_out: dict[str, int] = {}
     held_out = development_texts(recipe)
     fingerprints = {"encoder": _encoder_fingerprint(folder)}
     for source in recipe.sources:
         if not source.passes:
             continue
         head = heads[source.head]
-        documents, left_out[source.corpus] = training_documents(recipe, source, head, held_out)
+        documents, copies = training_documents(recipe, source, head, held_out)
+        left_out[source.corpus] = max(copies, left_out.get(source.corpus, 0))
         made = source_examples(recipe, source, head, encoder, documents)
         if not made:
             raise TrainingError(

@@ -33,6 +33,7 @@ from training.export.gate import HeadLoss, check, int8_losses
 from training.export.onnx_export import export
 from training.export.quantisation import calibration_inputs
 from training.export.torch_backend import TorchBackend
+from training.label_sets import judges
 from training.lexicon import name_lexicon
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
@@ -212,7 +213,11 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
     tagger = Tagger.from_bundle(folder)
     heads = []
     for head in manifest.heads:
-        corpora = [source.corpus for source in recipe.sources if source.head == head.name]
+        corpora = [
+            source.corpus
+            for source in recipe.sources
+            if source.head == head.name and judges(source, head)
+        ]
         corpora = [corpus for corpus in corpora if corpus in DEV_SPLITS] or corpora
         if head.kind == "pair":  # whole articles, as the development splits ask of them
             corpora = list(dict.fromkeys(corpus.partition("-")[0] for corpus in corpora))

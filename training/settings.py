@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -254,6 +255,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(
                 f"{path}: source {source.corpus} teaches {source.head!r}, which is no head; "
                 f"heads are {', '.join(recipe.heads)}"
+            )
+    pairs = Counter((source.corpus, source.head) for source in recipe.sources)
+    for (corpus, head), count in pairs.items():
+        if count > 1:
+            raise ConfigError(
+                f"{path}: source {corpus} teaches head {head!r} {count} times; name it once, with "
+                "`passes` for how often it is read"
             )
     untaught = set(recipe.heads) - {source.head for source in recipe.sources}
     for name in sorted(untaught):

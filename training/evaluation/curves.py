@@ -20,7 +20,7 @@ from serving.windows import token_batches
 from training.batches import Collator
 from training.corpora import load
 from training.examples import IGNORED, examples_of
-from training.label_sets import teaching
+from training.label_sets import judges
 from training.model import MultiHeadModel
 from training.preparation import Prepared
 from training.settings import Recipe
@@ -37,15 +37,12 @@ class DevCurve:
 
     @classmethod
     def of(cls, recipe: Recipe, prepared: Prepared) -> DevCurve:
-        """The examples of every source that has a development part and annotates all its head's
-        labels.
-        """
+        """The examples of every source that has a development part and can judge its head."""
         heads = {head.name: head for head in prepared.heads}
         examples: dict[str, list[dict[str, Any]]] = {}
         for source in recipe.sources:
             head = heads[source.head]
-            words = head.kind in ("nested", "flat")
-            if not recipe.evaluation.curve_items or (words and teaching(source, head).unannotated):
+            if not recipe.evaluation.curve_items or not judges(source, head):
                 continue
             documents = load(source.corpus, "dev")
             step = max(len(documents) // recipe.evaluation.curve_items, 1)

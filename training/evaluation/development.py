@@ -21,7 +21,8 @@ from training.evaluation.questions import (
     topic_questions,
 )
 from training.evaluation.scores import Scores
-from training.settings import Recipe
+from training.label_sets import judges
+from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
 _CONLL = ("anercorp", "wojood")
@@ -71,21 +72,24 @@ class DevSet:
 
 
 def dev_sets(tagger: Tagger, recipe: Recipe) -> Iterator[DevSet]:
-    """The development splits of a recipe's sources, each for the head that its source teaches;
-    those of heads that the bundle has not are left out.
+    """The development splits of a recipe's sources, each for the head that its source teaches and
+    can judge; those of heads that the bundle has not are left out.
     """
     for source in recipe.sources:
         split = DEV_SPLITS.get(source.corpus)
-        if split is not None and source.head in tagger.heads:
-            yield DevSet(source.head, split, _questions(source.corpus, split.task, tagger))
+        if split is None or source.head not in tagger.heads:
+            continue
+        if judges(source, tagger.bundle.head(source.head)):
+            yield DevSet(source.head, split, _questions(source, split.task, tagger))
 
 
-def _questions(corpus: str, task: Task, tagger: Tagger) -> Questions:
+def _questions(source: Source, task: Task, tagger: Tagger) -> Questions:
+    corpus, head = source.corpus, source.head
     if corpus in _CONLL:
-        return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger)
+        return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger, head)
     documents = load(corpus.partition("-")[0], "dev")
     if task == "ner":
-        return document_questions(documents, tagger)
+        return document_questions(documents, tagger, head)
     if task == "topic":
         return topic_questions(documents, tagger)
     return claim_questions(documents) if task == "claim" else stance_questions(documents)

@@ -21,7 +21,7 @@ from annotations.errors import FormatError
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.tagger import ANSWER_HEAD, Tagger
-from training.evaluation.novelty import Entity, Known, NoveltyScores
+from training.evaluation.novelty import Known, Labelled, NoveltyScores
 from training.evaluation.questions import chunks, some_of
 from training.evaluation.scores import EntityScores, Floats
 
@@ -159,7 +159,7 @@ def _add_sentence(
     places: Sequence[tuple[int, int]],
     tagged: Tagged,
     flat: bool,
-) -> tuple[set[Entity], set[Entity]]:
+) -> tuple[set[Labelled], set[Labelled]]:
     """Add a sentence; returns its entities in gold and the predicted ones, in words."""
     words = [
         (found, canonical_label(span.label), c)
@@ -225,7 +225,7 @@ def _predicted_tags(length: int, words: Sequence[Any], label: str | None) -> lis
     return tags
 
 
-def _entities(tags: Sequence[str]) -> set[Entity]:
+def _entities(tags: Sequence[str]) -> set[Labelled]:
     """(label, start, end) of one BIO sequence, ends exclusive."""
     from seqeval.metrics.sequence_labeling import get_entities
 
@@ -276,7 +276,7 @@ def document_questions(
     return DocumentQuestions(documents, head_name or _answering(tagger), known)
 
 
-def _as_set(spans: Iterable[Span]) -> set[Entity]:
+def _as_set(spans: Iterable[Span]) -> set[Labelled]:
     return {(span.label, span.start, span.end) for span in spans}
 
 

@@ -30,13 +30,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """The scores of a tagger on a file, whose format is told by its content.
 
-    Entities that occur in the file `seen_in` and those that do not are also scored apart.
+    Entities whose names are entities of the file `seen_in` and the others are also scored apart.
     """
     began = time.perf_counter()
     kind = file_kind(data)
     if seen_in is not None and task != "ner":
         raise FormatError(f"{seen_in}: only entities are met or not; leave it out for {task}")
-    known = None if seen_in is None else known_entities(seen_in, tagger)
+    known = None if seen_in is None else known_entities(seen_in)
     if task == "ner" and kind == "conll":
         scores = score_conll(list(read_sentences(data)), tagger, head, known)
     elif task == "ner":
@@ -106,16 +106,20 @@ def _require(fits: bool, task: str, data: Path, formats: str) -> None:
         )
 
 
-def known_entities(path: Path, tagger: Tagger) -> Known:
+def known_entities(path: Path) -> Known:
     """The surfaces of the entities of a CoNLL or khabar JSONL file."""
     kind = file_kind(path)
     if kind == "conll":
         sentences = enumerate(read_sentences(path))
-        documents = (sentence_document(s, f"{path.name}-{i}", "") for i, s in sentences)
-        return Known.of(documents, tagger.bundle.lexicon)
-    if kind != "khabar":
-        raise FormatError(f"{path}: no file of entities; give khabar JSONL or CoNLL to --seen-in")
-    return Known.of(read_documents(path), tagger.bundle.lexicon)
+        documents = [sentence_document(s, f"{path.name}-{i}", "") for i, s in sentences]
+    elif kind == "khabar":
+        documents = list(read_documents(path))
+    else:
+        documents = []
+    known = Known.of(documents)
+    if not known.surfaces:
+        raise FormatError(f"{path}: no entities; give khabar JSONL or CoNLL with some to --seen-in")
+    return known
 
 
 def score_conll(

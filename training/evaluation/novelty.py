@@ -4,16 +4,17 @@ knows names by heart reads a development split better than the news of tomorrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from annotations.clitics import NameLexicon, lexicon_key, plain_form
 from annotations.schema import Document, Span
 from annotations.text import normalize
+from serving.bundle import DEFAULT_FOLDER, LEXICON
 from training.evaluation.scores import EntityScores
 
-Entity = tuple[str, int, int]  # label, start, end
+Labelled = tuple[str, int, int]  # label, start, end
 
 
 def surface_key(text: str, span: Span, lexicon: NameLexicon) -> str:
@@ -34,8 +35,11 @@ class Known:
     lexicon: NameLexicon
 
     @classmethod
-    def of(cls, documents: Iterable[Document], lexicon: NameLexicon) -> Known:
-        """The surfaces of the entities of documents."""
+    def of(cls, documents: Sequence[Document]) -> Known:
+        """The surfaces of the entities of documents. Clitics are told by the shipped lexicon,
+        whatever bundle is scored.
+        """
+        lexicon = NameLexicon.read(DEFAULT_FOLDER / LEXICON)
         keys = (surface_key(d.text, span, lexicon) for d in documents for span in d.entities or ())
         return cls(frozenset(keys), lexicon)
 
@@ -57,13 +61,13 @@ class NoveltyScores:
     def add(
         self,
         text: str,
-        gold: set[Entity],
-        predicted: set[Entity],
+        gold: set[Labelled],
+        predicted: set[Labelled],
         words: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         """One item: entities in code points of its text, or in words, whose ranges are given."""
 
-        def is_met(entity: Entity) -> bool:
+        def is_met(entity: Labelled) -> bool:
             label, start, end = entity
             if words is not None:
                 start, end = words[start][0], words[end - 1][1]

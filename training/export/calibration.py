@@ -43,6 +43,8 @@ def fit_labels(
         log.warning("%d items, too few to calibrate; scores stay as they are", len(gold))
         return 1.0, ()
     index = np.arange(len(gold))
+    shares = np.ones(len(gold)) if weights is None else np.asarray(weights, dtype=float)
+    items = shares.sum() ** 2 / (shares**2).sum()  # as many of like weight say as much (Kish 1965)
     low, high = np.log(TEMPERATURES)
 
     def unpack(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
@@ -52,8 +54,8 @@ def fit_labels(
     def loss(values: npt.NDArray[np.float64]) -> float:
         temperature, biases = unpack(values)
         chances = np.maximum(answers(temperature, biases.tolist())[index, gold], SMALLEST)
-        likely = np.average(np.log(chances), weights=weights)
-        return float((biases**2).sum() / (2 * BIAS_SCALE**2 * len(gold)) - likely)
+        likely = np.average(np.log(chances), weights=shares)
+        return float((biases**2).sum() / (2 * BIAS_SCALE**2 * items) - likely)
 
     # no gradient: which part of a text speaks for it may turn with the temperature
     found = minimize(loss, np.zeros(labels), method="Powell", options={"xtol": 1e-3, "ftol": 1e-5})

@@ -1,8 +1,8 @@
 """The gate of the export: what a head loses by int8, on the items of its development splits.
 
-Both models answer through serving's own pipeline, item by item, so that the loss is paired. Tags do
-not depend on calibration; labels do, by their biases and where the temperature chooses the part of
-a text that decides, and both have the same.
+Both models answer through serving's own pipeline, item by item, so that the loss is paired. Tags of
+nested heads depend on their chain and labels on their biases and temperature; both models have the
+same.
 """
 
 from __future__ import annotations

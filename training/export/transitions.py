@@ -18,7 +18,7 @@ from torch import Tensor
 
 from annotations.schema import Document
 from serving.bundle import Head
-from serving.chain import NEVER, QUIET, B, O, Transitions, stretches
+from serving.chain import NEVER, B, O, Transitions, stretches
 from serving.decoding import log_softmax
 from serving.tagger import Tagger
 from training.examples import Losses, word_tags
@@ -29,6 +29,7 @@ Ints = npt.NDArray[np.int64]
 MIN_ENTITIES = 50  # fewer say nothing of how tags follow each other
 STEPS = 60  # of L-BFGS, more than it takes
 RIDGE = 0.01
+QUIET = 0.99  # the probability of O from which a word parts what stands around it
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _stretches(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Ite
         tags = word_tags(reading.encoded, document.entities or (), head, losses)
         gold = tags[reading.word_index]
         scores = log_softmax(reading.words[head.name].reshape(*gold.shape, 3))
-        loud = (scores[:, :, O] < QUIET) | (gold != O)
+        loud = (scores[:, :, O] < np.log(QUIET)) | (gold != O)
         for column, start, end in stretches(loud.T):
             begins, ends = start == 0, end == len(gold)
             yield Stretch(scores[start:end, column], gold[start:end, column], begins, ends)
@@ -93,6 +94,7 @@ def _fitted(stretches: Sequence[Stretch]) -> Transitions:
         after_o=(found[3], found[4]),
         after_b=(found[5], found[6], found[7]),
         after_i=(found[8], found[9], found[10]),
+        quiet=QUIET,
     )
 
 

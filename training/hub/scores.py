@@ -25,6 +25,7 @@ from training.evaluation.files import score_conll, score_entities
 from training.evaluation.scores import label_scores
 from training.examples import Example, examples_of
 from training.hub.distillation import teacher_logits
+from training.label_sets import judges
 from training.model import MultiHeadModel
 from training.settings import Recipe, Source
 
@@ -91,7 +92,7 @@ def word_scores(folder: Path, bundle: Bundle, head: Head, recipe: Recipe) -> lis
     rows = []
     for source in recipe.sources:
         split = DEV_SPLITS.get(source.corpus)
-        if split is None:
+        if split is None or not judges(source, head):
             continue
         if source.corpus in CONLL:
             sentences = [sentence for _, sentence in sentences_of(source.corpus, "dev")]

@@ -20,6 +20,8 @@ from annotations.text import words
 from training.corpora import load
 from training.evaluation.novelty import Known, surface_key
 from training.evaluation.scores import ECE_BINS, bootstrap, calibration_error, f1_of
+from training.label_sets import teaching
+from training.preparation import recipe_heads
 from training.report.answers import Answers, EntityItem, LabelItem
 from training.settings import Recipe
 
@@ -138,13 +140,18 @@ def by_source(items: Sequence[Item]) -> list[Score]:
 
 
 def train_surfaces(recipe: Recipe, head: str, lexicon: NameLexicon) -> Counter[str]:
-    """How often each surface is an entity in the training parts of a head's sources."""
-    return Counter(
-        surface_key(document.text, span, lexicon)
-        for corpus in dict.fromkeys(s.corpus for s in recipe.sources if s.head == head)
-        for document in load(corpus, "train")
-        for span in document.entities or ()
-    )
+    """How often each surface is an entity that the training parts of a head's sources teach it."""
+    spec = next(one for one in recipe_heads(recipe) if one.name == head)
+    counts: Counter[str] = Counter()
+    for source in dict.fromkeys(s for s in recipe.sources if s.head == head):
+        known = teaching(source, spec)
+        for document in load(source.corpus, "train"):
+            counts.update(
+                surface_key(document.text, span, lexicon)
+                for span in document.entities or ()
+                if known.label(span.label) is not None
+            )
+    return counts
 
 
 def by_novelty(

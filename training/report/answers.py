@@ -38,6 +38,7 @@ from training.evaluation.questions import (
     stance_questions,
     topic_questions,
 )
+from training.label_sets import judges
 from training.settings import Recipe
 
 Ints = npt.NDArray[np.int64]
@@ -121,7 +122,7 @@ def dev_answers(
     """
     for source in recipe.sources:
         split = DEV_SPLITS.get(source.corpus)
-        if split is None:
+        if split is None or not judges(source, bundle.head(source.head)):
             continue
         readers = _Readers.of(bundle, bundle.head(source.head))
         asked = _asked(source.corpus, split, readers.shipped)
