@@ -34,7 +34,8 @@ def on_the_seed(name: str, source: Path, folder: Path) -> Recipe:
     row["entities"] = [{"start": 14, "end": 18, "label": "GPE"}]
     news.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     recipe = load_recipe(RECIPES / f"{name}.yaml", ONE_STEP)
-    corpora = {"khabar": "seed", "claim": "seed-claims", "stance": "seed-stances"}
+    corpora = {"khabar": "seed", "anercorp": "seed"}  # the second in its coarse types
+    corpora |= {"claim": "seed-claims", "stance": "seed-stances"}
     known = {head: corpus for head, corpus in corpora.items() if head in recipe.heads}
     known |= {"topic": f"{news}#topics"} if "topic" in recipe.heads else {}
     sources = tuple(Source(corpus=corpus, head=head) for head, corpus in known.items())

@@ -29,7 +29,8 @@ Ints = npt.NDArray[np.int64]
 MIN_ENTITIES = 50  # fewer say nothing of how tags follow each other
 STEPS = 60  # of L-BFGS, more than it takes
 RIDGE = 0.01
-QUIET = 0.99  # the probability of O from which a word parts what stands around it
+PARTING = 0.999  # the probability of O from which a word parts stretches to fit on
+QUIET = 0.99  # and that from which it does so in serving: a fit on such shorter ones reads worse
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _stretches(tagger: Tagger, head: Head, documents: Sequence[Document]) -> Ite
         tags = word_tags(reading.encoded, document.entities or (), head, losses)
         gold = tags[reading.word_index]
         scores = log_softmax(reading.words[head.name].reshape(*gold.shape, 3))
-        loud = (scores[:, :, O] < np.log(QUIET)) | (gold != O)
+        loud = (scores[:, :, O] < np.log(PARTING)) | (gold != O)
         for column, start, end in stretches(loud.T):
             begins, ends = start == 0, end == len(gold)
             yield Stretch(scores[start:end, column], gold[start:end, column], begins, ends)

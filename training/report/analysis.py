@@ -141,10 +141,10 @@ def by_source(items: Sequence[Item]) -> list[Score]:
 
 def train_surfaces(recipe: Recipe, head: str, lexicon: NameLexicon) -> Counter[str]:
     """How often each surface is an entity that the training parts of a head's sources teach it."""
-    spec = next(one for one in recipe_heads(recipe) if one.name == head)
+    heads = {one.name: one for one in recipe_heads(recipe)}
     counts: Counter[str] = Counter()
-    for source in dict.fromkeys(s for s in recipe.sources if s.head == head):
-        known = teaching(source, spec)
+    for source in (one for one in recipe.sources if one.head == head):
+        known = teaching(source, heads[head])
         for document in load(source.corpus, "train"):
             counts.update(
                 surface_key(document.text, span, lexicon)
