@@ -53,6 +53,12 @@ def test_the_biases_that_made_the_labels_are_found(temperature: float) -> None:
     assert sum(found[1]) == pytest.approx(0, abs=1e-3)
 
 
+def test_without_biases_the_temperature_alone_is_fitted() -> None:
+    logits, gold = drawn(2.0, 3000)
+    found = fit_labels(lambda t, b: label_probabilities(logits, t, b), 3, gold, biased=False)
+    assert found == (pytest.approx(2.0, rel=0.12), ())
+
+
 def test_few_items_of_a_label_move_its_bias_little() -> None:
     """Of 60 items none has the last label: without the cost its bias would fall without end."""
     logits, _ = drawn(1.0, 60)

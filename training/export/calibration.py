@@ -31,10 +31,15 @@ Answers = Callable[[float, Sequence[float]], Floats]
 
 
 def fit_labels(
-    answers: Answers, labels: int, gold: Sequence[int], weights: Sequence[float] | None = None
+    answers: Answers,
+    labels: int,
+    gold: Sequence[int],
+    weights: Sequence[float] | None = None,
+    biased: bool = True,
 ) -> tuple[float, tuple[float, ...]]:
     """The temperature and the biases, one a label and 0 together, under which the gold is likeliest
-    (bias-corrected temperature scaling, Alexandari, Kundaje and Shrikumar 2020).
+    (bias-corrected temperature scaling, Alexandari, Kundaje and Shrikumar 2020); where they are not
+    to be `biased`, the temperature alone and no biases (Guo et al. 2017).
 
     `answers` gives the probabilities of all items under them, (items, labels); `weights` say how
     much each item counts.
@@ -58,9 +63,11 @@ def fit_labels(
         return float((biases**2).sum() / (2 * BIAS_SCALE**2 * items) - likely)
 
     # no gradient: which part of a text speaks for it may turn with the temperature
-    found = minimize(loss, np.zeros(labels), method="Powell", options={"xtol": 1e-3, "ftol": 1e-5})
-    temperature, biases = unpack(found.x)
-    return round(temperature, 4), tuple(round(bias, 4) for bias in biases.tolist())
+    begin = np.zeros(labels if biased else 1)
+    found = minimize(loss, begin, method="Powell", options={"xtol": 1e-3, "ftol": 1e-5})
+    temperature, biases = unpack(np.atleast_1d(found.x))
+    kept = biases.tolist() if biased else []
+    return round(temperature, 4), tuple(round(bias, 4) for bias in kept)
 
 
 def fit_platt(scores: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
@@ -121,8 +128,8 @@ def calibrate_words(tagger: Tagger, head: Head, documents: Sequence[Document]) -
 
 
 def calibrate_texts(tagger: Tagger, head: Head, sources: Sequence[Sequence[Document]]) -> Head:
-    """A topic head with temperature and biases fitted on the documents of its sources, their titles
-    read as in serving.
+    """A topic head with the temperature fitted on the documents of its sources, their titles read
+    as in serving; no biases, for another outlet writes of other things.
     """
     logits, gold, weights = [], [], []
     for documents in sources:
@@ -174,7 +181,8 @@ def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
 def _with_labels(
     head: Head, answers: Answers, gold: Sequence[int], weights: Sequence[float]
 ) -> Head:
-    temperature, biases = fit_labels(answers, len(head.labels), gold, weights)
+    biased = head.kind == "pair"
+    temperature, biases = fit_labels(answers, len(head.labels), gold, weights, biased)
     log.info(
         "%s: calibrated on %d items: temperature %s, biases %s",
         head.name,
