@@ -3,9 +3,16 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRobertaModel
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from annotations.seed import seed_text
 from annotations.text import normalize
@@ -54,3 +61,18 @@ def save_xlm_roberta(folder: Path) -> None:
     )
     torch.manual_seed(4)
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+
+
+@pytest.fixture(name="source", scope="module")
+def maskable_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder with a mask among its pieces."""
+    folder = tmp_path_factory.mktemp("source") / "tiny"
+    save_tiny_encoder(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if tokenizer.token_to_id("<mask>") is None:
+        tokenizer.add_special_tokens(["<mask>"])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
+        model.save_pretrained(folder)
+    return folder

@@ -1,6 +1,7 @@
-"""Adapting an encoder to running text: what is masked, what learns when, and exact resume."""
+"""Adapting an encoder to running text: what learns when, exact resume, and what is
+refused.
+"""
 
-import gzip
 import json
 import os
 import signal
@@ -10,57 +11,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from transformers import (
-    AutoModel,
-    BertConfig,
-    BertForMaskedLM,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
-    TrainerCallback,
-)
+from transformers import TrainerCallback
 
 import configs
-from annotations.ant import ant_passages
 from annotations.authored import authored_documents
-from annotations.corpora import read_topics
-from annotations.errors import ConfigError, FormatError
+from annotations.errors import ConfigError
 from annotations.jsonl import write_documents
-from annotations.seed import seed_text
-from annotations.text import Normalization
-from serving.encoding import TextEncoder, WindowRule
-from training.corpora import sentences_of, topic_documents
+from tests.small_encoders import maskable_encoder  # noqa: F401 - a fixture
 from training.encoders.adapt import Adaptation, adapt
-from training.encoders.language_model import MaskedLanguageModel
-from training.encoders.masking import Blocks, MaskedBlocks, Masker
+from training.encoders.masking import Blocks
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import load_encoder, special_pieces
-from training.encoders.texts import file_texts, sample_texts, texts_of
-from training.encoders.tiny import save_tiny_encoder
-from training.examples import IGNORED
 from training.preparation import TrainingError
 from training.strict import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "embeddings.word_embeddings.weight"
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny encoder with a mask among its pieces."""
-    folder = tmp_path_factory.mktemp("source") / "tiny"
-    save_tiny_encoder(folder)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    if tokenizer.token_to_id("<mask>") is None:
-        tokenizer.add_special_tokens(["<mask>"])
-        tokenizer.save(str(folder / "tokenizer.json"))
-        model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        model.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
-        model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -88,173 +56,6 @@ def adaptation(source: Path, news: Path, **optimiser: object) -> Adaptation:
             "optimiser": rates | optimiser,
         }
     )
-
-
-def encoder_of(folder: Path) -> TextEncoder:
-    path = folder / "tokenizer.json"
-    return TextEncoder.from_file(path, Normalization(), WindowRule(), **special_pieces(path))
-
-
-def blocks_of(folder: Path, length: int = 32) -> Blocks:
-    texts = [document.text for document in authored_documents("train")][:40]
-    return Blocks.pack(texts, encoder_of(folder), length)
-
-
-def masker_of(blocks: Blocks, **changes: Any) -> Masker:
-    settings = {"mask": 600, "vocabulary": 601, "reserved": (0, 1, 2, 3, 600), "share": 0.15}
-    return Masker(**(settings | {"whole_words": False, "seed": 5} | changes))
-
-
-def test_blocks_hold_the_texts_one_after_the_other(source: Path) -> None:
-    encoder = encoder_of(source)
-    texts = ["قالت القوات العراقية", "دخلت مدينة القائم، الجمعة."] * 3
-    blocks = Blocks.pack(texts, encoder, 10)
-    pieces = [[*encoder.pieces(text), encoder.special.end] for text in texts]
-    stream = [piece for text in pieces for piece in text]
-    inner = blocks.pieces[:, 1:-1].reshape(-1).tolist()
-    assert inner == stream[: len(inner)] and 0 <= len(stream) - len(inner) < 8
-    assert set(blocks.pieces[:, 0]) == {encoder.special.begin}
-    assert set(blocks.pieces[:, -1]) == {encoder.special.end}
-    begun = [encoder.tokenizer.id_to_token(i) for i in blocks.pieces[blocks.begins]]
-    assert all(piece.startswith("▁") or piece in "،." for piece in begun)
-    assert len(Blocks.pack(texts, encoder, 10, most=2)) == 2
-    assert np.array_equal(Blocks.pack(texts, encoder, 10, most=2).pieces, blocks.pieces[:2])
-
-
-def test_fifteen_of_a_hundred_pieces_are_asked_and_most_of_them_hidden(source: Path) -> None:
-    blocks = blocks_of(source)
-    masked = MaskedBlocks(blocks, masker_of(blocks), draws=4 * len(blocks))
-    asked = hidden = same = total = 0
-    for draw in range(len(masked)):
-        epoch, place = divmod(draw, len(blocks))
-        original = torch.from_numpy(blocks.pieces[masked._rows(epoch)[place]].astype(np.int64))
-        pieces, labels = masked[draw]["input_ids"], masked[draw]["labels"]
-        chosen = labels != IGNORED
-        assert torch.equal(labels[chosen], original[chosen])
-        assert torch.equal(pieces[~chosen], original[~chosen])
-        assert not set(labels[chosen].tolist()) & {0, 1, 2, 3, 600}
-        asked += int(chosen.sum())
-        hidden += int((pieces[chosen] == 600).sum())
-        same += int((pieces[chosen] == original[chosen]).sum())
-        total += int((~torch.isin(original, torch.tensor([0, 1, 2, 3, 600]))).sum())
-    assert asked / total == pytest.approx(0.15, abs=0.01)
-    assert hidden / asked == pytest.approx(0.8, abs=0.03)
-    assert same / asked == pytest.approx(0.1, abs=0.03)
-
-
-def test_whole_words_are_hidden_whole(source: Path) -> None:
-    blocks = blocks_of(source)
-    masker = masker_of(blocks, whole_words=True)
-    longer = 0
-    for row in range(20):
-        labels = masker(blocks, row, row)[1].numpy()
-        words = np.cumsum(blocks.begins[row])
-        for word in np.unique(words):
-            places = (words == word) & ~np.isin(blocks.pieces[row], masker.reserved)
-            if places.any():
-                assert len(set((labels[places] != IGNORED).tolist())) == 1
-                longer += places.sum() > 1 and bool((labels[places] != IGNORED).all())
-        share = (labels != IGNORED).sum() / (~np.isin(blocks.pieces[row], masker.reserved)).sum()
-        assert 0.1 < share < 0.5
-    assert longer > 5
-
-
-def test_a_mask_depends_on_the_seed_and_the_draw_alone(source: Path) -> None:
-    blocks = blocks_of(source)
-
-    def drawn(seed: int, order: list[int]) -> dict[int, list[int]]:
-        masked = MaskedBlocks(blocks, masker_of(blocks, seed=seed), draws=3 * len(blocks))
-        return {draw: masked[draw]["input_ids"].tolist() for draw in order}
-
-    draws = list(range(3 * len(blocks)))
-    first = drawn(5, draws)
-    assert drawn(5, draws[::-1]) == first
-    assert drawn(6, draws) != first
-    masked = MaskedBlocks(blocks, masker_of(blocks), draws=2 * len(blocks))
-    orders = [masked._rows(epoch).tolist() for epoch in (0, 1)]
-    assert orders[0] != orders[1]
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(blocks)))
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_files_of_text_are_read(tmp_path: Path, suffix: str) -> None:
-    def written(name: str, text: str) -> Path:
-        path = tmp_path / (name + suffix)
-        path.write_bytes(gzip.compress(text.encode()) if suffix else text.encode())
-        return path
-
-    plain = written("a.txt", "قال الرئيس\nفي بغداد\n\n\n  \nوقال\n")
-    assert [t.split() for t in file_texts(plain)] == [["قال", "الرئيس", "في", "بغداد"], ["وقال"]]
-    rows = written("a.jsonl", '{"text": "قال", "id": "1"}\n\n{"text": " "}\n{"text": "وقال"}\n')
-    assert list(texts_of(str(rows))) == ["قال", "وقال"]
-    with pytest.raises(FormatError, match=r"b\.jsonl.*:1: need an object with the string text"):
-        list(file_texts(written("b.jsonl", '{"body": "قال"}\n')))
-    with pytest.raises(FormatError, match=r"texts are read from \.txt and \.jsonl.*khaleej"):
-        list(texts_of(str(written("c.docx", ""))))
-    with pytest.raises(FormatError, match="no such file"):
-        list(texts_of(str(tmp_path / ("d.txt" + suffix))))
-
-
-def test_samples_are_the_files_or_the_news_of_the_project(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("قال\n\nوقال\n", encoding="utf-8")
-    assert [text.strip() for text in sample_texts([path, path])] == ["قال", "وقال"] * 2
-    own = sample_texts()
-    assert own[0] == seed_text() and {d.text for d in authored_documents("dev")} < set(own)
-
-
-def test_what_is_developed_on_is_not_among_the_texts(data_folder: Path) -> None:
-    ant = data_folder / "topic_ant" / "train.jsonl.gz"
-    whole = {document.id: document.text for document in read_topics(ant)}
-    found = set(texts_of("ant"))
-    assert found <= set(whole.values()) and len(found) > 0.8 * len(whole)
-    assert not found & {whole[document.id] for document in ant_passages("dev", ant)}
-    for corpus in ("ant", "khaleej"):
-        texts = found if corpus == "ant" else set(texts_of(corpus))
-        for part in ("dev", "calibration"):
-            assert not texts & {d.text for d in topic_documents(corpus, part)}
-    sentences = [
-        line.replace(" ", "") for text in texts_of("anercorp") for line in text.split("\n")
-    ]
-    assert len(sentences) == len(sentences_of("anercorp", "train"))
-    held = {
-        "".join(s.words) for p in ("dev", "calibration") for _, s in sentences_of("anercorp", p)
-    }
-    assert not held & set(sentences)
-
-
-def labels_of(ids: torch.Tensor) -> torch.Tensor:
-    chosen = torch.rand(ids.shape, generator=torch.Generator().manual_seed(1)) < 0.2
-    return torch.where(chosen, ids, IGNORED)
-
-
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
-def test_the_loss_is_that_of_the_model_of_the_family(tmp_path: Path, family: str) -> None:
-    sizes = {"vocab_size": 90, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sizes |= {"intermediate_size": 32, "pad_token_id": 0}
-    if family == "bert":
-        whole: Any = BertForMaskedLM(BertConfig(**sizes))
-    else:
-        whole = ModernBertForMaskedLM(ModernBertConfig(**sizes, sep_token_id=1, cls_token_id=2))
-    whole.save_pretrained(tmp_path)
-    ids = torch.randint(5, 90, (3, 20), generator=torch.Generator().manual_seed(0))
-    labels = labels_of(ids)
-    model = MaskedLanguageModel(tmp_path).eval()
-    assert not model.fresh_head
-    expected = whole.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
-    torch.testing.assert_close(model(ids, labels)["loss"], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_fresh_head_decodes_by_the_embeddings(source: Path) -> None:
-    model = MaskedLanguageModel(source)
-    assert model.fresh_head
-    embeddings = model.encoder.get_input_embeddings().weight
-    assert model.model.get_output_embeddings().weight is embeddings
-    own = {id(weight) for weight in model.head_weights()}
-    assert id(embeddings) not in own
-    assert own | {id(w) for w in model.encoder.parameters()} == {id(w) for w in model.parameters()}
-    pointers = [weight.data_ptr() for weight in model.state_dict().values()]
-    assert len(set(pointers)) == len(pointers)  # safetensors takes no shared ones
 
 
 class Watch(TrainerCallback):
