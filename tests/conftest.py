@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.runtime import Floats, Ints
 from serving.tagger import Tagger
 from tests.browser import answers, browser, chromium_path, door, site  # noqa: F401 - fixtures
+from tests.fake_tagger import FakeTagger
 from tests.served import service  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -53,6 +58,21 @@ def smoke_bundle(smoke_run: Path) -> Path:
 def default_tagger() -> Tagger:
     """The Tagger of the shipped bundle."""
     return Tagger.default()
+
+
+@pytest.fixture(scope="session")
+def tagger() -> FakeTagger:
+    """The tagger behind `client`."""
+    return FakeTagger()
+
+
+@pytest.fixture(scope="session")
+def client(tagger: FakeTagger) -> Iterator[TestClient]:
+    """The service as a worker runs it, in this process, up for the whole session."""
+    from tests.worker import worker  # BentoML, which few tests need
+
+    with worker(tagger) as opened:
+        yield opened
 
 
 class RandomBackend:

@@ -23,6 +23,7 @@ from serving.settings import serve_settings
 def gated(tagger: Any) -> Iterator[str]:
     """The address of the app with a tagger; it wants the keys of the environment."""
     metrics = Metrics(STATUS)
+    before = getattr(app.state, "desk", None)  # of the fixture `client`, which is up all session
     desk = app.state.desk = Desk(lambda: tagger, serve_settings(), metrics)
     gate = Gate(app, app, Keys.from_environment(), metrics, desk)
     server = uvicorn.Server(uvicorn.Config(gate, port=0, log_config=None, lifespan="off"))
@@ -35,3 +36,4 @@ def gated(tagger: Any) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+    app.state.desk = before
