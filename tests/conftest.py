@@ -18,6 +18,7 @@ from serving.tagger import Tagger
 from tests.browser import answers, browser, chromium_path, door, site  # noqa: F401 - fixtures
 from tests.fake_tagger import FakeTagger
 from tests.served import service  # noqa: F401 - a fixture
+from tests.table_backend import knowing  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

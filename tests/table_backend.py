@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle, Head
@@ -109,3 +111,9 @@ def knowing_taggers(bundle: Bundle) -> Knowing:
         return Tagger(bundle, backend=TableBackend(heads, encoder, tags or {}, labels or {}))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def knowing(smoke_bundle: Path) -> Knowing:
+    """Makes taggers of the smoke bundle."""
+    return knowing_taggers(Bundle.load(smoke_bundle))

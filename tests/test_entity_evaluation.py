@@ -12,19 +12,9 @@ from annotations.errors import KhabarError
 from annotations.jsonl import write_documents
 from annotations.schema import Document, Span
 from serving.bundle import Bundle, Head
+from tests.files import write
 from tests.table_backend import Knowing, knowing_taggers
 from training.evaluation.files import evaluate
-
-
-@pytest.fixture(scope="module")
-def knowing(smoke_bundle: Path) -> Knowing:
-    return knowing_taggers(Bundle.load(smoke_bundle))
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
 
 # Flat, as ANERcorp: clitics attached, marks apart, a diacritic, a tatweel, PERS and PER alike.
 FLAT = """

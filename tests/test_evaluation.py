@@ -3,7 +3,6 @@ cannot be scored is a clear error.
 """
 
 import csv
-import gzip
 import json
 from pathlib import Path
 
@@ -12,23 +11,9 @@ import pytest
 from annotations.errors import FormatError, KhabarError
 from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Stance
-from serving.bundle import Bundle
-from tests.table_backend import Knowing, knowing_taggers
+from tests.files import write
+from tests.table_backend import Knowing
 from training.evaluation.files import Task, evaluate, file_kind
-
-
-@pytest.fixture(scope="module")
-def knowing(smoke_bundle: Path) -> Knowing:
-    return knowing_taggers(Bundle.load(smoke_bundle))
-
-
-def write(path: Path, text: str) -> Path:
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text, encoding="utf-8")
-    return path
-
 
 CONLL = "وأكد O\nالتحالف B-ORG\nبسوريا B-LOC\n"
 KHABAR_LINE = json.dumps({"id": "a", "text": "قال", "topic": None}, ensure_ascii=False) + "\n"

@@ -10,23 +10,13 @@ from annotations.errors import FormatError
 from annotations.jsonl import write_documents
 from annotations.schema import Document, Span
 from khabar import app
-from serving.bundle import Bundle
-from tests.table_backend import Knowing, knowing_taggers
+from tests.files import write
+from tests.table_backend import Knowing
 from training.evaluation.files import evaluate
 
 TRAIN = "زار O\nبغداد B-LOC\nأحمد B-PERS\n"
 DEV = "زار O\nوبغداد B-LOC\nدمشق B-LOC\n\nقال O\nاحمد B-PERS\nسعد B-PERS\nفي O\nحلب B-LOC\n"
 TABLE = {"وبغداد": ("B-LOC",), "احمد": ("B-PERS",), "سعد": ("B-PERS",), "قال": ("B-PERS",)}
-
-
-@pytest.fixture(scope="module")
-def knowing(smoke_bundle: Path) -> Knowing:
-    return knowing_taggers(Bundle.load(smoke_bundle))
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_names_that_a_file_holds_are_scored_apart_from_the_others(
