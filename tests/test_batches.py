@@ -1,6 +1,7 @@
 """Batches: one head each, within the budget, planned once and for all; and their tensors."""
 
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from serving.bundle import Head
 from training.batches import Collator, PlannedBatches, SourceExamples
+from training.examples import Example
 
 KHABAR = Head(name="khabar", kind="nested", labels=("PERS", "GPE"))
 ANERCORP = Head(name="anercorp", kind="flat", labels=("PERS",))
@@ -92,7 +94,7 @@ def test_per_class_draws_so_many_of_each_class_and_no_more_than_there_are(
 def row(head: str, pieces: int, labels: list[int], segment: int = 1) -> dict[str, object]:
     segments = [0, *[segment] * (pieces - 2), 0]
     ids = list(range(5, 5 + pieces))
-    return {"input_ids": ids, "segments": segments, "labels": labels, "head": head, "source": "s"}
+    return asdict(Example(ids, segments, labels, head, "s"))
 
 
 def test_a_batch_is_padded_with_the_pad_piece_no_segment_and_ignored_labels() -> None:
@@ -168,9 +170,8 @@ def test_batches_of_a_silent_source_bring_what_its_words_may_be() -> None:
     silent = torch.tensor([True, False, False, True, True])
     other = Head(name="khabar", kind="nested", labels=("PERS",))
     collate = Collator([head, other], pad=1, unknown={("anercorp", "wikifane"): silent})
-    row = {"input_ids": [0, 5, 2], "segments": [0, 1, 0], "labels": [-100, 1, -100]}
-    known = row | {"head": "anercorp", "source": "anercorp"}
-    partial = row | {"head": "anercorp", "source": "wikifane", "labels": [-100, -101, -100]}
+    known = asdict(Example([0, 5, 2], [0, 1, 0], [-100, 1, -100], "anercorp", "anercorp"))
+    partial = known | {"source": "wikifane", "labels": [-100, -101, -100]}
     assert "unknown" not in collate([known, known])
     batch = collate([known, partial])
     assert batch["unknown"].shape == (6, 5)

@@ -52,6 +52,17 @@ def test_variants_stand_beside_the_documents() -> None:
     assert more[: len(plain)] == plain and len(more) == 3 * len(plain)
 
 
+def test_so_many_documents_are_drawn_for_good() -> None:
+    plain, _ = documents_of(recipe_of("{corpus: authored, head: khabar}"))
+    few, again, other = (
+        documents_of(recipe_of("{corpus: authored, head: khabar, documents: 9}", f"seed={seed}"))[0]
+        for seed in (3, 3, 4)
+    )
+    assert few == again != other and len(few) == len({d.id for d in few}) == 9
+    assert {d.id for d in few} < {d.id for d in plain}
+    assert documents_of(recipe_of("{corpus: authored, head: khabar, documents: 99999}"))[0] == plain
+
+
 def test_stretches_stand_in_the_place_of_the_texts() -> None:
     plain, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic}"))
     cut, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic, stretches: 0.5}"))

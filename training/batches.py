@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -144,7 +145,8 @@ class Collator:
     (batch,).
 
     `unknown` maps a flat head and a source to the classes, (classes,), that a word may have where
-    the source annotates none; its batches bring them along as (batch * pieces, classes).
+    the source annotates none; its batches bring them along as (batch * pieces, classes). Batches
+    with examples of teachers bring along `shares`, (batch * pieces, columns, classes).
     """
 
     def __init__(self, heads: Sequence[Head], pad: int, unknown: Unknown | None = None) -> None:
@@ -167,6 +169,8 @@ class Collator:
             outside = torch.arange(head.width) == 0  # for whole sources, which have no such word
             masks = [self.unknown.get((head.name, row["source"]), outside) for row in rows]
             batch["unknown"] = torch.stack(masks).repeat_interleave(longest, dim=0)
+        if any(row["shares"] for row in rows):
+            batch["shares"] = self._shares(rows, head, longest)
         return batch
 
     def _labels(self, rows: Sequence[dict[str, Any]], head: Head, longest: int) -> Tensor:
@@ -174,6 +178,16 @@ class Collator:
             return torch.tensor([row["labels"][0] for row in rows])
         columns = len(head.labels) if head.kind == "nested" else 1
         return _pad([row["labels"] for row in rows], longest * columns, IGNORED)
+
+    def _shares(self, rows: Sequence[dict[str, Any]], head: Head, longest: int) -> Tensor:
+        columns = len(head.labels) if head.kind == "nested" else 1
+        shape = columns, head.width // columns
+        padded = np.zeros((len(rows), longest, *shape), np.float32)
+        for padded_row, row in zip(padded, rows, strict=True):
+            said = np.frombuffer(row["shares"], np.uint8).reshape(-1, *shape)
+            padded_row[: len(said)] = said
+        total = padded.sum(-1, keepdims=True)  # rounding leaves a little more or less than 255
+        return torch.from_numpy(padded / np.maximum(total, 1)).flatten(0, 1)
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

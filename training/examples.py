@@ -38,6 +38,8 @@ class Example:
 
     `input_ids` and `segments` are (pieces,). `labels` is (pieces * columns,) for heads of words,
     with a column per type where they nest, and (1,) for texts and pairs. `source` names the corpus.
+    `shares`, where teachers say what to learn, are (pieces * columns * classes,) bytes: their
+    probabilities in 255ths, all 0 for a piece that they say nothing of.
     """
 
     input_ids: list[int]
@@ -45,6 +47,7 @@ class Example:
     labels: list[int]
     head: str
     source: str
+    shares: bytes = b""
 
 
 @dataclass

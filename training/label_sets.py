@@ -60,7 +60,9 @@ def corpus_name(source: str) -> str:
 
 
 def teaching(source: Source, head: Head) -> Teaching:
-    """How a head of words reads a source of a recipe."""
+    """How a head of words reads a source of a recipe; not at all where others teach it."""
+    if source.taught_by:
+        return Teaching({}, frozenset(head.labels))
     entry = catalogue().get(corpus_name(source.corpus))
     if _read_as_coarse(source, head):
         found = _of_gold(head)
@@ -81,7 +83,8 @@ def teaching(source: Source, head: Head) -> Teaching:
 
 def judges(source: Source, head: Head) -> bool:
     """Whether other parts of a source can judge the head that it teaches: not where it marks some
-    of the head's types alone, or teaches a head of another standard what the two agree on.
+    of the head's types alone, teaches a head of another standard what the two agree on, or says
+    what teachers say.
     """
     if head.kind in ("text", "pair"):
         return True

@@ -17,14 +17,19 @@ MAX_WORD_WEIGHT = 5.0  # nearly all words are outside; the bare inverse would dr
 
 
 def head_loss(
-    logits: Tensor, labels: Tensor, weights: Tensor | None = None, unknown: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    unknown: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """The mean cross entropy of labels, a scalar.
 
     logits is (items, columns, classes), labels (items, columns); weights is (columns, classes).
     Where a label is `UNKNOWN`, unknown (items, classes) is true for the classes that it may be, and
     the probability of all of them counts (Jie et al. 2019: training on partial labels). `IGNORED`
-    labels count nothing.
+    labels count nothing, but where shares (items, columns, classes) are the probabilities that
+    teachers give to the classes: there their cross entropy counts.
     """
     labels_or_ignored = labels.masked_fill(labels == UNKNOWN, IGNORED)
     classes = logits.shape[-1]
@@ -43,6 +48,10 @@ def head_loss(
         log_probs = logits.log_softmax(-1).masked_fill(~unknown.unsqueeze(1), float("-inf"))
         loss = torch.where(open_rows, -log_probs.logsumexp(-1), loss)
         counted = torch.where(open_rows, torch.ones_like(counted), counted)
+    if shares is not None:
+        taught = shares.sum(-1) > 0
+        loss = torch.where(taught, -(shares * logits.log_softmax(-1)).sum(-1), loss)
+        counted = torch.where(taught, torch.ones_like(counted), counted)
     return (loss * counted).sum() / counted.sum().clamp(min=1e-6)
 
 

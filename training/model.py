@@ -132,9 +132,10 @@ class MultiHeadModel(nn.Module):
         head_index: Tensor,
         labels: Tensor,
         unknown: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> dict[str, Any]:
-        """The loss of a batch for the one head it teaches; labels and unknown as `training.batches`
-        lays them out.
+        """The loss of a batch for the one head it teaches; labels, unknown and shares as
+        `training.batches` lays them out.
         """
         head = self.specs[int(head_index)]
         logits = self.heads[head.name](self.hidden(input_ids, attention_mask), segments).float()
@@ -145,5 +146,6 @@ class MultiHeadModel(nn.Module):
             labels.reshape(-1, columns),
             None if weights is None else weights.to(logits.device),
             unknown,
+            shares,
         )
         return {"loss": loss * self.loss_weights.get(head.name, 1.0), "logits": logits}

@@ -27,6 +27,7 @@ from training.losses import class_weights
 from training.runs import DATA, read_json, write_text
 from training.settings import Recipe, Source
 from training.source_documents import development_texts, training_documents
+from training.teachers import taught_examples, teachers_of
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,18 @@ def source_examples(
     recipe: Recipe, source: Source, head: Head, encoder: TextEncoder, documents: list[Document]
 ) -> list[Example]:
     """The training examples of some documents of a source."""
+    if source.taught_by:
+        teachers = teachers_of(source.taught_by)
+        taught = list(taught_examples(documents, head, encoder, source.corpus, teachers))
+        log.info(
+            "%s -> %s: %d documents, %d examples, taught by %s",
+            source.corpus,
+            source.head,
+            len(documents),
+            len(taught),
+            ", ".join(source.taught_by),
+        )
+        return taught
     words = head.kind in ("nested", "flat")
     known = teaching(source, head) if words else EVERYTHING
     pair_max_pieces = recipe.windows.pair_max_pieces
@@ -190,6 +203,7 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     for example in examples:
         row = [example.input_ids, example.segments, example.labels, example.head]
         digest.update(json.dumps(row).encode())
+        digest.update(example.shares)
     return digest.hexdigest()
 
 

@@ -40,6 +40,7 @@ from training.preparation import Prepared, TrainingError, prepare
 from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
 from training.settings import Encoder, Recipe
+from training.teachers import teacher_bundle
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -186,6 +187,8 @@ def _manifest(
     for run in recipe.encoder.runs:
         if (run / RECIPE).is_file():
             used += _data_before(Run.open(run))
+    for name in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
+        used += teacher_bundle(name).manifest.data
     return Manifest(
         format=FORMAT,
         name=recipe.name,

@@ -97,7 +97,9 @@ class Source(Settings):
     spacing of real text. `annotates` are the head's types that the corpus marks wherever they
     occur, by default what configs/data says of it: on the others its silence teaches nothing.
     Of texts with a topic a share `stretches` is read as a stretch from anywhere in place of the
-    beginning, a share `bare` without digits and punctuation.
+    beginning, a share `bare` without digits and punctuation. `documents` draws that many of the
+    corpus for good. With `taught_by`, bundles or runs made earlier, a head of words learns what
+    their mean says of the texts and nothing of what is annotated there.
     """
 
     corpus: str
@@ -111,6 +113,8 @@ class Source(Settings):
     variants: Variants | None = None
     stretches: float = Field(0.0, ge=0, le=1)
     bare: float = Field(0.0, ge=0, le=1)
+    documents: PositiveInt | None = None
+    taught_by: tuple[str, ...] = ()
 
 
 class Mixing(Settings):

@@ -39,6 +39,8 @@ def training_documents(
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
     most = source.per_class and source.per_class * max(recipe.optimiser.epochs, 1)
     documents, copies = without_copies(_drawn(found, most, recipe.seed), held_out)
+    if source.documents is not None and source.documents < len(documents):
+        documents = random.Random(recipe.seed).sample(documents, source.documents)
     if copies:
         log.info(
             "%s: %d of %d documents are near-duplicates of development texts and are left out",
@@ -49,6 +51,8 @@ def training_documents(
     if source.stretches or source.bare:
         _require_kind("text", head, f"source {source.corpus}: stretches and bare")
         documents = stretches(documents, source.stretches, source.bare, recipe.seed)
+    if source.taught_by:
+        _require_kind("word", head, f"source {source.corpus}: taught_by")
     if source.variants is not None:
         _require_kind("word", head, f"source {source.corpus}: variants")
         asked = source.variants
