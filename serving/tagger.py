@@ -17,6 +17,7 @@ from annotations.schema import Document, Span
 from serving.attitudes import TargetError, attitudes
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.decoding import TaggedSpan, decode_flat, decode_nested
+from serving.edges import mended
 from serving.mentions import (
     Mention,
     clitic_cutter,
@@ -83,13 +84,14 @@ class Tagger:
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
         """The entities of each text by one head, with their confidences.
 
-        Clitics are cut off as in the head's gold: heads of public corpora leave them attached.
+        Clitics are cut off and pairs of marks completed as in the head's gold: heads of public
+        corpora leave both as they find them.
         """
         head = self.bundle.head(head_name)
         found = []
         for text in texts:
             mentions = self._mentions(
-                text, self.reader.read(text), head, cut=head_name == ANSWER_HEAD
+                text, self.reader.read(text), head, own=head_name == ANSWER_HEAD
             )
             found.append(tuple((Span(m.start, m.end, m.label), m.confidence) for m in mentions))
         return found
@@ -127,7 +129,7 @@ class Tagger:
         except TargetError as error:
             return Prediction(article.id, error=str(error))
 
-    def _mentions(self, text: str, reading: Reading, head: Head, cut: bool = True) -> list[Mention]:
+    def _mentions(self, text: str, reading: Reading, head: Head, own: bool = True) -> list[Mention]:
         logits = reading.words[head.name]
         if head.kind == "nested":
             by_type = logits.reshape(len(logits), len(head.labels), 3)
@@ -136,13 +138,15 @@ class Tagger:
             tagged = decode_flat(logits, head.tags, head.scheme)
         words = reading.encoded.words
         begin = clitic_cutter(text, self.bundle.lexicon)
+        spelt = [text[start:end] for start, end in words] if own else []
         mentions = []
         for span in tagged:
-            first = words[reading.word_index[span.start]]
-            last = words[reading.word_index[span.end - 1]]
-            start = begin(first) if cut else first[0]
-            mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
-        return mentions
+            first, end = reading.word_index[span.start], reading.word_index[span.end - 1] + 1
+            if own:
+                first, end = mended(spelt, int(first), int(end))
+            start = begin(words[first]) if own else words[first][0]
+            mentions.append(Mention(start, words[end - 1][1], span.label, confidence(span, head)))
+        return sorted(mentions, key=lambda mention: (mention.start, -mention.end))
 
     def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:
