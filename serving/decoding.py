@@ -137,7 +137,7 @@ def drop_crossing(spans: Sequence[TaggedSpan]) -> list[TaggedSpan]:
     kept: list[TaggedSpan] = []
     furthest: dict[int, int] = {}  # where kept spans start -> the furthest of their ends
     earliest: dict[int, int] = {}  # where kept spans end -> the earliest of their starts
-    for span in sorted(spans, key=lambda span: (-span.score, _place(span))):
+    for span in sorted(spans, key=lambda span: (-span.score, place(span))):
         if not any(
             furthest.get(i, 0) > span.end or earliest.get(i, span.start) < span.start
             for i in range(span.start + 1, span.end)
@@ -145,8 +145,9 @@ def drop_crossing(spans: Sequence[TaggedSpan]) -> list[TaggedSpan]:
             kept.append(span)
             furthest[span.start] = max(span.end, furthest.get(span.start, 0))
             earliest[span.end] = min(span.start, earliest.get(span.end, span.start))
-    return sorted(kept, key=_place)
+    return sorted(kept, key=place)
 
 
-def _place(span: TaggedSpan) -> tuple[int, int, str]:
+def place(span: TaggedSpan) -> tuple[int, int, str]:
+    """By what spans are ordered: their start, the longer first, their label."""
     return span.start, -span.end, span.label

@@ -17,7 +17,7 @@ from annotations.schema import Document, Span
 from serving.attitudes import TargetError, attitudes
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.decoding import TaggedSpan, decode_flat, decode_nested
-from serving.edges import mended
+from serving.edges import mend
 from serving.mentions import (
     Mention,
     clitic_cutter,
@@ -136,17 +136,16 @@ class Tagger:
             tagged = decode_nested(by_type, head.labels, head.transitions)
         else:
             tagged = decode_flat(logits, head.tags, head.scheme)
-        words = reading.encoded.words
+        words = [reading.encoded.words[i] for i in reading.word_index.tolist()]
+        if own:
+            tagged = mend(text, words, tagged)
         begin = clitic_cutter(text, self.bundle.lexicon)
-        spelt = [text[start:end] for start, end in words] if own else []
         mentions = []
         for span in tagged:
-            first, end = reading.word_index[span.start], reading.word_index[span.end - 1] + 1
-            if own:
-                first, end = mended(spelt, int(first), int(end))
-            start = begin(words[first]) if own else words[first][0]
-            mentions.append(Mention(start, words[end - 1][1], span.label, confidence(span, head)))
-        return sorted(mentions, key=lambda mention: (mention.start, -mention.end))
+            first, last = words[span.start], words[span.end - 1]
+            start = begin(first) if own else first[0]
+            mentions.append(Mention(start, last[1], span.label, confidence(span, head)))
+        return mentions
 
     def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
         for head in self.reader.text_heads:

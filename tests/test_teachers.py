@@ -4,6 +4,7 @@ import json
 import random
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,27 @@ def test_a_teacher_without_the_head_is_refused(bundle: Bundle, teachers: Teacher
     other = bundle.head("anercorp").model_copy(update={"labels": ("PERS", "ORG")})
     with pytest.raises(ConfigError, match="has no flat head 'anercorp' of PERS, ORG"):
         list(teachers.word_shares(TEXTS, other))
+
+
+def test_a_teacher_of_another_scheme_is_refused(bundle: Bundle, teachers: Teachers) -> None:
+    other = bundle.head("anercorp").model_copy(update={"scheme": "io"})
+    with pytest.raises(ConfigError, match="in io"):
+        list(teachers.word_shares(TEXTS, other))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"taught_by": ("a", "a")}, "names a teacher twice"),
+        ({"taught_by": ("a",), "annotates": ("PERS",)}, "annotates says how"),
+        ({"taught_by": ("a",), "per_class": 3}, "per_class says how"),
+    ],
+)
+def test_settings_that_teachers_do_not_heed_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Source(corpus="ant", head="khabar", **settings)
 
 
 def test_a_teacher_is_named_by_its_run_or_its_bundle(smoke_run: Path, smoke_bundle: Path) -> None:

@@ -29,7 +29,7 @@ def head_loss(
     Where a label is `UNKNOWN`, unknown (items, classes) is true for the classes that it may be, and
     the probability of all of them counts (Jie et al. 2019: training on partial labels). `IGNORED`
     labels count nothing, but where shares (items, columns, classes) are the probabilities that
-    teachers give to the classes: there their cross entropy counts.
+    teachers give to the classes: there their cross entropy counts, unweighted.
     """
     labels_or_ignored = labels.masked_fill(labels == UNKNOWN, IGNORED)
     classes = logits.shape[-1]

@@ -110,6 +110,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         sources.append(SourceExamples(source.head, rows, weight, source.per_class, classes))
         fingerprints[f"{source.corpus} -> {source.head}"] = _fingerprint(made)
         examples.extend(made)
+    teachers_of.cache_clear()  # they and what they read would stay in memory while others learn
     weighted = [heads[name] for name, settings in recipe.heads.items() if settings.class_weights]
     return Prepared(
         tuple(heads.values()),

@@ -116,6 +116,20 @@ class Source(Settings):
     documents: PositiveInt | None = None
     taught_by: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _teach_alone(self) -> Self:
+        if not self.taught_by:
+            return self
+        if len(set(self.taught_by)) < len(self.taught_by):
+            raise ValueError("taught_by names a teacher twice; give each once")
+        for name in ("annotates", "variants", "per_class", "max_pieces"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} says how annotations are read, and with taught_by none are; leave it "
+                    "out"
+                )
+        return self
+
 
 class Mixing(Settings):
     """How sources share an epoch: a source of n examples (passes included) gives a share of

@@ -38,9 +38,10 @@ def training_documents(
     """
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
     most = source.per_class and source.per_class * max(recipe.optimiser.epochs, 1)
-    documents, copies = without_copies(_drawn(found, most, recipe.seed), held_out)
-    if source.documents is not None and source.documents < len(documents):
-        documents = random.Random(recipe.seed).sample(documents, source.documents)
+    drawn = _drawn(found, most, recipe.seed)
+    if source.documents is not None and source.documents < len(drawn):
+        drawn = random.Random(recipe.seed).sample(drawn, source.documents)
+    documents, copies = without_copies(drawn, held_out)
     if copies:
         log.info(
             "%s: %d of %d documents are near-duplicates of development texts and are left out",

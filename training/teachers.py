@@ -33,7 +33,7 @@ def teacher_bundle(name: str) -> Bundle:
 
 
 class Teachers:
-    """What earlier bundles say of words, by heads of the same names, kinds and labels.
+    """What earlier bundles say of words, by heads of the same names, kinds, schemes and labels.
 
     Their tokenizers may be others: words are the same for all of them. A text is read once for all
     heads.
@@ -42,8 +42,7 @@ class Teachers:
     def __init__(self, taggers: Sequence[Tagger]) -> None:
         self.taggers = tuple(taggers)
         self._known = [
-            {head.name: (head.kind, head.labels) for head in tagger.bundle.manifest.heads}
-            for tagger in taggers
+            {head.name: _tags(head) for head in tagger.bundle.manifest.heads} for tagger in taggers
         ]
         self._heard: dict[str, dict[str, Bytes]] = {}
 
@@ -52,10 +51,10 @@ class Teachers:
         (words, columns, classes); all 0 for a word that is no piece of one of them.
         """
         for tagger, known in zip(self.taggers, self._known, strict=True):
-            if known.get(head.name) != (head.kind, head.labels):
+            if known.get(head.name) != _tags(head):
                 raise ConfigError(
                     f"taught_by {tagger.bundle.folder}: has no {head.kind} head {head.name!r} of "
-                    f"{', '.join(head.labels)}; its heads are {', '.join(known)}"
+                    f"{', '.join(head.labels)} in {head.scheme}; its heads are {', '.join(known)}"
                 )
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             some = texts[start : start + TEXTS_AT_ONCE]
@@ -69,10 +68,14 @@ class Teachers:
         common = [
             head
             for head in self.taggers[0].reader.word_heads
-            if all(known.get(head.name) == (head.kind, head.labels) for known in self._known)
+            if all(known.get(head.name) == _tags(head) for known in self._known)
         ]
         for text, readings in zip(texts, zip(*read, strict=True), strict=True):
             self._heard[text] = {head.name: _mean(readings, head) for head in common}
+
+
+def _tags(head: Head) -> tuple[str, str, tuple[str, ...]]:
+    return head.kind, head.scheme, head.labels
 
 
 @cache
