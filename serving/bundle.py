@@ -86,6 +86,11 @@ class Head(_Settings):
             self.kind, len(self.labels)
         )
 
+    @property
+    def columns(self) -> int:
+        """How many choices its numbers for a word are: one a type where types nest."""
+        return len(self.labels) if self.kind == "nested" else 1
+
     def probabilities(self, logits: Floats) -> Floats:
         """What a text or pair head says of its labels, calibrated, (..., labels)."""
         return label_probabilities(logits, self.temperature, self.biases)

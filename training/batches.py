@@ -176,12 +176,10 @@ class Collator:
     def _labels(self, rows: Sequence[dict[str, Any]], head: Head, longest: int) -> Tensor:
         if head.kind in ("text", "pair"):
             return torch.tensor([row["labels"][0] for row in rows])
-        columns = len(head.labels) if head.kind == "nested" else 1
-        return _pad([row["labels"] for row in rows], longest * columns, IGNORED)
+        return _pad([row["labels"] for row in rows], longest * head.columns, IGNORED)
 
     def _shares(self, rows: Sequence[dict[str, Any]], head: Head, longest: int) -> Tensor:
-        columns = len(head.labels) if head.kind == "nested" else 1
-        shape = columns, head.width // columns
+        shape = head.columns, head.width // head.columns
         padded = np.zeros((len(rows), longest, *shape), np.float32)
         for padded_row, row in zip(padded, rows, strict=True):
             said = np.frombuffer(row["shares"], np.uint8).reshape(-1, *shape)

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from training.label_sets import Teaching
 
 log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
+Whole = TypeVar("Whole", bound=np.integer[Any])
 IGNORED = -100  # the label of a piece that no word begins in
 _STRANGE = "unknown type "
 _OVERLAP = "entity that overlaps one of its own column"
@@ -126,6 +128,25 @@ def word_tags(
     return tags
 
 
+def framed_windows(
+    encoded: EncodedText, encoder: TextEncoder, of_words: npt.NDArray[Whole], silent: int
+) -> Iterator[tuple[Ints, Ints, npt.NDArray[Whole]]]:
+    """The input of each window of a text, ids and segments, with what is said of its words at the
+    pieces in which they begin and `silent` at all others.
+
+    of_words is (words, ...), and what comes with an input (pieces, ...).
+    """
+    of_pieces = np.full((len(encoded.pieces), *of_words.shape[1:]), silent, of_words.dtype)
+    has_piece = encoded.word_pieces != NO_PIECE
+    # words that share a piece (two signs in one): what is said of the first one stands there
+    of_pieces[encoded.word_pieces[has_piece][::-1]] = of_words[has_piece][::-1]
+    for window in encoded.windows:
+        ids, segments = encoder.frame(encoded.pieces[window.start : window.end])
+        framed = np.full((len(ids), *of_words.shape[1:]), silent, of_words.dtype)
+        framed[1:-1] = of_pieces[window.start : window.end]
+        yield ids, segments, framed
+
+
 def word_examples(
     documents: Sequence[Document],
     head: Head,
@@ -138,16 +159,9 @@ def word_examples(
     for document in documents:
         encoded = encoder.encode(document.text)
         tags = word_tags(encoded, document.entities or (), head, losses, known)
-        labels = np.full((len(encoded.pieces), tags.shape[1]), IGNORED, dtype=np.int64)
-        has_piece = encoded.word_pieces != NO_PIECE
-        # words that share a piece (two signs in one): the first one's tag teaches it
-        labels[encoded.word_pieces[has_piece][::-1]] = tags[has_piece][::-1]
-        for window in encoded.windows:
-            ids, segments = encoder.frame(encoded.pieces[window.start : window.end])
-            framed = np.full((len(ids), labels.shape[1]), IGNORED, dtype=np.int64)
-            framed[1:-1] = labels[window.start : window.end]
+        for ids, segments, labels in framed_windows(encoded, encoder, tags, IGNORED):
             yield Example(
-                ids.tolist(), segments.tolist(), framed.ravel().tolist(), head.name, source
+                ids.tolist(), segments.tolist(), labels.ravel().tolist(), head.name, source
             )
     losses.refuse_strangers(source, head, sum(len(d.entities or ()) for d in documents))
     losses.report(source)

@@ -61,7 +61,7 @@ def class_weights(head: Head, examples: Sequence[Example]) -> Tensor:
 
     Labels of words weigh at most `MAX_WORD_WEIGHT`.
     """
-    columns = len(head.labels) if head.kind == "nested" else 1
+    columns = head.columns
     classes = head.width // columns
     counts = torch.zeros(columns, classes)
     for example in examples:

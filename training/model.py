@@ -139,11 +139,10 @@ class MultiHeadModel(nn.Module):
         """
         head = self.specs[int(head_index)]
         logits = self.heads[head.name](self.hidden(input_ids, attention_mask), segments).float()
-        columns = len(head.labels) if head.kind == "nested" else 1
         weights = self.class_weights.get(head.name)
         loss = head_loss(
-            logits.reshape(-1, columns, head.width // columns),
-            labels.reshape(-1, columns),
+            logits.reshape(-1, head.columns, head.width // head.columns),
+            labels.reshape(-1, head.columns),
             None if weights is None else weights.to(logits.device),
             unknown,
             shares,

@@ -151,32 +151,21 @@ def source_examples(
     """The training examples of some documents of a source."""
     if source.taught_by:
         teachers = teachers_of(source.taught_by)
-        taught = list(taught_examples(documents, head, encoder, source.corpus, teachers))
-        log.info(
-            "%s -> %s: %d documents, %d examples, taught by %s",
-            source.corpus,
-            source.head,
-            len(documents),
-            len(taught),
-            ", ".join(source.taught_by),
-        )
-        return taught
-    words = head.kind in ("nested", "flat")
-    known = teaching(source, head) if words else EVERYTHING
-    pair_max_pieces = recipe.windows.pair_max_pieces
-    made = list(
-        examples_of(
-            documents, head, encoder, source.corpus, source.max_pieces, pair_max_pieces, known
-        )
-    )
-    silent = f", silent on {', '.join(sorted(known.unannotated))}" if known.unannotated else ""
+        made = list(taught_examples(documents, head, encoder, source.corpus, teachers))
+        how = f", taught by {', '.join(source.taught_by)}"
+    else:
+        known = teaching(source, head) if head.kind in ("nested", "flat") else EVERYTHING
+        most, pair_most = source.max_pieces, recipe.windows.pair_max_pieces
+        made = list(examples_of(documents, head, encoder, source.corpus, most, pair_most, known))
+        silent = sorted(known.unannotated)
+        how = f", silent on {', '.join(silent)}" if silent else ""
     log.info(
         "%s -> %s: %d documents, %d examples%s",
         source.corpus,
         source.head,
         len(documents),
         len(made),
-        silent,
+        how,
     )
     return made
 

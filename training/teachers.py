@@ -15,10 +15,10 @@ from annotations.errors import ConfigError
 from annotations.schema import Document
 from serving.bundle import Bundle, Head
 from serving.decoding import log_softmax
-from serving.encoding import NO_PIECE, TextEncoder
+from serving.encoding import TextEncoder
 from serving.reader import Reading
 from serving.tagger import Tagger
-from training.examples import IGNORED, Example
+from training.examples import IGNORED, Example, framed_windows
 from training.runs import RECIPE, Run
 
 Bytes = npt.NDArray[np.uint8]
@@ -44,6 +44,11 @@ class Teachers:
         self._known = [
             {head.name: _tags(head) for head in tagger.bundle.manifest.heads} for tagger in taggers
         ]
+        self._common = [
+            head
+            for head in self.taggers[0].reader.word_heads
+            if all(known.get(head.name) == _tags(head) for known in self._known)
+        ]
         self._heard: dict[str, dict[str, Bytes]] = {}
 
     def word_shares(self, texts: Sequence[str], head: Head) -> Iterator[Bytes]:
@@ -65,13 +70,8 @@ class Teachers:
 
     def _read(self, texts: Sequence[str]) -> None:
         read = [tagger.reader.read_many(texts) for tagger in self.taggers]
-        common = [
-            head
-            for head in self.taggers[0].reader.word_heads
-            if all(known.get(head.name) == _tags(head) for known in self._known)
-        ]
         for text, readings in zip(texts, zip(*read, strict=True), strict=True):
-            self._heard[text] = {head.name: _mean(readings, head) for head in common}
+            self._heard[text] = {head.name: _mean(readings, head) for head in self._common}
 
 
 def _tags(head: Head) -> tuple[str, str, tuple[str, ...]]:
@@ -85,9 +85,8 @@ def teachers_of(names: tuple[str, ...]) -> Teachers:
 
 
 def _mean(readings: Sequence[Reading], head: Head) -> Bytes:
-    columns = len(head.labels) if head.kind == "nested" else 1
     words = len(readings[0].encoded.words)
-    logits = np.zeros((words, columns, head.width // columns), np.float32)
+    logits = np.zeros((words, head.columns, head.width // head.columns), np.float32)
     heard = np.zeros(words, np.int64)
     for reading in readings:
         logits[reading.word_index] += reading.words[head.name].reshape(-1, *logits.shape[1:])
@@ -108,15 +107,8 @@ def taught_examples(
     shares = teachers.word_shares([document.text for document in documents], head)
     for document, of_words in zip(documents, shares, strict=True):
         encoded = encoder.encode(document.text)
-        of_pieces = np.zeros((len(encoded.pieces), *of_words.shape[1:]), np.uint8)
-        has_piece = encoded.word_pieces != NO_PIECE
-        # words that share a piece: the first one teaches it
-        of_pieces[encoded.word_pieces[has_piece][::-1]] = of_words[has_piece][::-1]
-        for window in encoded.windows:
-            ids, segments = encoder.frame(encoded.pieces[window.start : window.end])
-            framed = np.zeros((len(ids), *of_pieces.shape[1:]), np.uint8)
-            framed[1:-1] = of_pieces[window.start : window.end]
-            silent = [IGNORED] * (len(ids) * framed.shape[1])
+        for ids, segments, said in framed_windows(encoded, encoder, of_words, 0):
+            silent = [IGNORED] * (len(ids) * head.columns)
             yield Example(
-                ids.tolist(), segments.tolist(), silent, head.name, source, framed.tobytes()
+                ids.tolist(), segments.tolist(), silent, head.name, source, said.tobytes()
             )

@@ -102,7 +102,7 @@ class DevCurve:
         """Labels and logits a batch: (items,) and (items, labels), or (items, pieces, columns) and
         (items, pieces, columns, tags).
         """
-        columns = len(head.labels) if head.kind == "nested" else 1
+        columns = head.columns
         for batch in token_batches([len(row["input_ids"]) for row in rows], self.max_tokens):
             made = self.collator([rows[i] for i in batch])
             inputs = [made[name].to(device) for name in ("input_ids", "attention_mask")]
