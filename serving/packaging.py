@@ -97,6 +97,7 @@ def _run_build(folder: Path, tag: bentoml.Tag) -> None:
     command += ["--name", tag.name, "--version", str(tag.version)]
     # the Dockerfile of BentoML's images asks for uv at once, and fetches it where it is missing
     environment = os.environ | {"BENTOML_ENABLE_FEATURES": "no_image"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # what it imports there goes into the Bento
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
