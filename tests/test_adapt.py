@@ -4,6 +4,7 @@ refused.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from training.encoders.adapt import Adaptation, adapt
 from training.encoders.masking import Blocks
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import load_encoder, special_pieces
+from training.encoders.trained import HEAD_WEIGHTS, HEADS
 from training.preparation import TrainingError
 from training.strict import load_settings
 
@@ -185,6 +187,18 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
     assert 0 < int(checkpoint.name.split("-")[1]) < 400
     assert (checkpoint / "trainer_state.json").is_file()
+
+
+def test_the_heads_of_a_trained_encoder_come_along(
+    source: Path, news: Path, tmp_path: Path
+) -> None:
+    trained = shutil.copytree(source, tmp_path / "trained")
+    (trained / HEADS).write_text('{"heads": []}', encoding="utf-8")
+    (trained / HEAD_WEIGHTS).write_bytes(b"as they were")
+    short = adaptation(trained, news, steps=1, head_warmup_steps=0)
+    out = adapt(short, tmp_path / "run")
+    for name in (HEADS, HEAD_WEIGHTS):
+        assert (out / name).read_bytes() == (trained / name).read_bytes()
 
 
 def test_another_run_is_not_taken_for_this_one(source: Path, news: Path, tmp_path: Path) -> None:

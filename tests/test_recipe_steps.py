@@ -7,6 +7,7 @@ import pytest
 
 import configs
 from annotations.seed import seed_text
+from serving.bundle import DEFAULT_FOLDER
 from serving.encoding import WindowRule
 from serving.tagger import Tagger
 from tests.small_encoders import save_bert, save_xlm_roberta
@@ -87,6 +88,22 @@ def test_the_camelbert_recipe_becomes_a_bundle(tmp_path: Path) -> None:
     assert prediction.error is None and prediction.topics
     for entity in prediction.entities:
         assert seed_text()[entity.start : entity.end] == entity.text
+
+
+def test_a_recipe_goes_on_from_a_bundle(tmp_path: Path, default_tagger: Tagger) -> None:
+    recipe = on_the_seed("shipped-8", DEFAULT_FOLDER, tmp_path)
+    untrained = recipe.optimiser.model_copy(update={"epochs": 0})
+    recipe = recipe.model_copy(update={"optimiser": untrained})
+    found = Tagger.from_bundle(run_recipe(recipe, tmp_path / "run"))
+    shipped, manifest = default_tagger.bundle.manifest, found.bundle.manifest
+    assert manifest.encoder == shipped.encoder  # where it first came from
+    assert {row["name"] for row in shipped.data} < {row["name"] for row in manifest.data}
+    texts = [seed_text()]
+    spans, known = (
+        {(s.start, s.end, s.label) for s, _ in t.spans(texts, "khabar")[0]}
+        for t in (found, default_tagger)
+    )
+    assert len(spans & known) > 0.95 * len(spans | known)  # rounded twice, with another chain
 
 
 def test_the_resolved_recipe_stands_in_the_run_and_in_the_bundle(smoke_run: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -115,7 +115,9 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     return Prepared(
         tuple(heads.values()),
         encoder,
-        Dataset.from_list([asdict(example) for example in examples]),
+        Dataset.from_dict(
+            {f.name: [getattr(e, f.name) for e in examples] for f in fields(Example)}
+        ),
         sources,
         [len(example.input_ids) for example in examples],
         {head.name: class_weights(head, examples) for head in weighted},

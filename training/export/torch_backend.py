@@ -35,19 +35,20 @@ class LogitsModel(Protocol):
 
 
 class TorchBackend:
-    """A model in torch on the CPU, to which it is moved, in float32 whatever autocast is set
+    """A model in torch on a device, to which it is moved, in float32 whatever autocast is set
     outside.
     """
 
-    def __init__(self, model: LogitsModel) -> None:
-        self.model = model.eval().to("cpu")
+    def __init__(self, model: LogitsModel, device: str = "cpu") -> None:
+        self.model = model.eval().to(device)
+        self.device = torch.device(device)
 
     def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
         """See `serving.runtime.Backend.run`."""
-        inputs = [torch.from_numpy(part) for part in (ids, mask, segments)]
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        inputs = [torch.from_numpy(part).to(self.device) for part in (ids, mask, segments)]
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             outputs = self.model.logits(*inputs)
         return {
-            head.name: logits.float().numpy()
+            head.name: logits.float().cpu().numpy()
             for head, logits in zip(self.model.specs, outputs, strict=True)
         }
