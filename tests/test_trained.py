@@ -10,6 +10,7 @@ import configs
 from annotations.errors import ConfigError
 from serving.bundle import Bundle
 from training.encoders.sources import encoder_folder
+from training.encoders.trained import trained_weights
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
 from training.report.page import write_report
@@ -134,6 +135,22 @@ def test_runs_that_do_not_fit_are_not_averaged(
     run_recipe(going_on(branches[0], "export.gate=false", override), tmp_path / "other")
     with pytest.raises(RunError, match=rf"other: differs from .*seed-1 in .*{words}"):
         folder_of(mean_of([branches[0], tmp_path / "other"]), tmp_path / "cache")
+
+
+def test_a_run_is_averaged_with_the_bundle_that_it_was_trained_from(
+    smoke_run: Path, branches: list[Path], tmp_path: Path
+) -> None:
+    run_recipe(going_on(smoke_run / "bundle", "export.gate=false"), tmp_path / "further")
+    mean = mean_of([tmp_path / "further", smoke_run / "bundle"])
+    before = trained_weights(folder_of(going_on(smoke_run / "bundle"), tmp_path / "cache"))
+    after = Run(tmp_path / "further").model().state_dict()
+    found = trained_weights(folder_of(mean, tmp_path / "cache"))
+    assert found.keys() == after.keys() == before.keys()
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, (before[name] + after[name]) / 2, rtol=0, atol=1e-6)
+    assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
+    with pytest.raises(RunError, match=r"bundle: .*seed-1 did not begin there, nor did the runs"):
+        folder_of(mean_of([branches[0], smoke_run / "bundle"]), tmp_path / "cache")
 
 
 def test_a_run_on_its_way_is_not_averaged_and_one_that_went_on_is_read_anew(

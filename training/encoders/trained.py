@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
 from serving.bundle import TOKENIZER, Head
-from training.runs import Run, RunError
+from training.encoders.sources import encoder_fingerprint, load_encoder
+from training.runs import RECIPE, Run, RunError
 from training.scratch import beside
 
 if TYPE_CHECKING:
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
 HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
 
 
-def write_trained(runs: Sequence[Run], target: Path) -> None:
+def write_trained(
+    runs: Sequence[Run], target: Path, bundles: Mapping[Path, Path] | None = None
+) -> None:
     """Write the encoder and heads of a run's last checkpoint, in float32, with the run's tokenizer,
     to the new folder `target`; of several runs the mean of their weights.
+
+    `bundles` have their part in the mean as a run has, each with the folder of what it computes
+    with; the runs must once have begun at them (Wortsman et al. 2022, WiSE-FT).
     """
     first, *others = runs
     model, began_with, recipe = first.model(), first.encoder(), first.recipe
-    if others:
-        _average(model, first, others)
+    if others or bundles:
+        _average(model, first, others, bundles or {})
     about = {
         "run": {"name": recipe.name, "version": recipe.version},
         "normalization": recipe.normalization.model_dump(),
@@ -48,9 +54,13 @@ def write_trained(runs: Sequence[Run], target: Path) -> None:
         partial.rename(target.resolve())
 
 
-def _average(model: MultiHeadModel, first: Run, others: Sequence[Run]) -> None:
-    """Make a run's model the mean of it and others; one that does not fit is refused."""
-    total = model.state_dict()
+def _average(
+    model: MultiHeadModel, first: Run, others: Sequence[Run], bundles: Mapping[Path, Path]
+) -> None:
+    """Make a run's model the mean of it, others and bundles; what does not fit is refused. A head
+    that a bundle left out is the mean of the others'.
+    """
+    parts = [model.state_dict()]
     for run in others:
         differing = [name for name, of in _ALIKE.items() if of(run) != of(first)]
         if differing:
@@ -58,9 +68,38 @@ def _average(model: MultiHeadModel, first: Run, others: Sequence[Run]) -> None:
                 f"{run.folder}: differs from {first.folder} in {', '.join(differing)}; average "
                 "runs that began at the same weights, of recipes that differ in how they train"
             )
-        for name, weight in run.model().state_dict().items():
-            total[name] = total[name] + weight
-    model.load_state_dict({name: w / (len(others) + 1) for name, w in total.items()})
+        parts.append(run.model().state_dict())
+    for bundle, folder in bundles.items():
+        if encoder_fingerprint(folder) not in _starts(first):
+            raise RunError(
+                f"{bundle}: {first.folder} did not begin there, nor did the runs before it; "
+                "average it with a bundle that it was trained from"
+            )
+        parts.append(trained_weights(folder))
+    mean = {}
+    for name in model.state_dict():
+        found = [part[name] for part in parts if name in part]
+        mean[name] = sum(found[1:], found[0]) / len(found)
+    model.load_state_dict(mean)
+
+
+def _starts(run: Run) -> set[str | None]:
+    """The fingerprints of the weights that a run began at, and those that the runs began at that it
+    goes on from.
+    """
+    found = {run.started_from}
+    while (source := Path(run.recipe.encoder.source)).joinpath(RECIPE).is_file():
+        run = Run.open(source)
+        found.add(run.started_from)
+    return found
+
+
+def trained_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the folder of an encoder with heads, by their names in `MultiHeadModel`."""
+    encoder: Any = load_encoder(folder)
+    weights = {f"encoder.{name}": weight for name, weight in encoder.state_dict().items()}
+    heads = load_file(folder / HEAD_WEIGHTS)
+    return weights | {f"heads.{name}": weight for name, weight in heads.items()}
 
 
 # What runs whose weights are averaged must have in common.
