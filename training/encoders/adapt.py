@@ -47,7 +47,7 @@ from training.runs import HISTORY, Run, write_text
 
 log = logging.getLogger(__name__)
 ADAPTED = "encoder-adapted"
-BESIDE = ("tokenizer", "special_tokens", "vocab.", "merges.", "heads.")  # files of an encoder
+COPIED = ("tokenizer", "special_tokens", "vocab.", "merges.", "heads.")  # what saving leaves out
 
 
 class MaskTrainer(Trainer):
@@ -272,7 +272,7 @@ def _write_encoder(model: MaskedLanguageModel, source: Path, out: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     model.save_encoder(partial)
     for path in source.iterdir():
-        if path.name.startswith(BESIDE):
+        if path.name.startswith(COPIED):
             shutil.copy(path, partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)

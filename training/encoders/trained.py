@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
-from serving.bundle import TOKENIZER, Head
+from serving.bundle import TOKENIZER, Bundle, Head, Manifest
 from training.encoders.sources import encoder_fingerprint, load_encoder
 from training.runs import RECIPE, Run, RunError
 from training.scratch import beside
+from training.settings import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +32,19 @@ def write_trained(
     """Write the encoder and heads of a run's last checkpoint, in float32, with the run's tokenizer,
     to the new folder `target`; of several runs the mean of their weights.
 
-    `bundles` have their part in the mean as a run has, each with the folder of what it computes
-    with; the runs must once have begun at them (Wortsman et al. 2022, WiSE-FT).
+    `bundles` have their part in the mean as a run has, each with the folder that it was unpacked
+    to; the first run, or one that it goes on from, must have begun at that (Wortsman et al. 2022,
+    WiSE-FT).
     """
     first, *others = runs
     model, began_with, recipe = first.model(), first.encoder(), first.recipe
     if others or bundles:
         _average(model, first, others, bundles or {})
+    sources = [*(run.bundle for run in runs), *(bundles or ())]
     about = {
         "run": {"name": recipe.name, "version": recipe.version},
-        "normalization": recipe.normalization.model_dump(),
-        "window": recipe.windows.model_dump(include={"size", "overlap_tokens"}),
-        "pair_max_pieces": recipe.windows.pair_max_pieces,
+        **origin([Bundle.load(folder).manifest for folder in sources]),
+        **_rules(recipe),
     }
     with beside(target) as partial:
         encoder: Any = model.encoder
@@ -54,44 +56,85 @@ def write_trained(
         partial.rename(target.resolve())
 
 
+def origin(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """Where weights come from by the manifests of the bundles that hold them: the name of their
+    first encoder and all data that taught them.
+    """
+    data = {entry["name"]: entry for manifest in manifests for entry in manifest.data}
+    return {"encoder": manifests[0].encoder, "data": list(data.values())}
+
+
+def _rules(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "normalization": recipe.normalization.model_dump(),
+        "window": recipe.windows.model_dump(include={"size", "overlap_tokens"}),
+        "pair_max_pieces": recipe.windows.pair_max_pieces,
+    }
+
+
 def _average(
     model: MultiHeadModel, first: Run, others: Sequence[Run], bundles: Mapping[Path, Path]
 ) -> None:
     """Make a run's model the mean of it, others and bundles; what does not fit is refused. A head
     that a bundle left out is the mean of the others'.
     """
-    parts = [model.state_dict()]
+    total = model.state_dict()
+    counts = dict.fromkeys(total, 1)
+
+    def add(weights: dict[str, Tensor]) -> None:
+        for name in total.keys() & weights.keys():
+            total[name] = total[name] + weights[name]
+            counts[name] += 1
+
     for run in others:
-        differing = [name for name, of in _ALIKE.items() if of(run) != of(first)]
-        if differing:
-            raise RunError(
-                f"{run.folder}: differs from {first.folder} in {', '.join(differing)}; average "
-                "runs that began at the same weights, of recipes that differ in how they train"
-            )
-        parts.append(run.model().state_dict())
+        _refuse(run.folder, first, [name for name, of in _ALIKE.items() if of(run) != of(first)])
+        add(run.model().state_dict())
     for bundle, folder in bundles.items():
-        if encoder_fingerprint(folder) not in _starts(first):
-            raise RunError(
-                f"{bundle}: {first.folder} did not begin there, nor did the runs before it; "
-                "average it with a bundle that it was trained from"
-            )
-        parts.append(trained_weights(folder))
-    mean = {}
-    for name in model.state_dict():
-        found = [part[name] for part in parts if name in part]
-        mean[name] = sum(found[1:], found[0]) / len(found)
-    model.load_state_dict(mean)
+        _refuse(bundle, first, _unlike(folder, first.recipe, model.specs))
+        _require_start(first, bundle, folder)
+        add(trained_weights(folder))
+    model.load_state_dict({name: weight / counts[name] for name, weight in total.items()})
 
 
-def _starts(run: Run) -> set[str | None]:
-    """The fingerprints of the weights that a run began at, and those that the runs began at that it
-    goes on from.
-    """
-    found = {run.started_from}
-    while (source := Path(run.recipe.encoder.source)).joinpath(RECIPE).is_file():
-        run = Run.open(source)
-        found.add(run.started_from)
-    return found
+# What runs whose weights are averaged must have in common.
+_ALIKE: dict[str, Callable[[Run], Any]] = {
+    "the weights it began at": lambda run: run.started_from,
+    "its heads": lambda run: {n: (h.kind, h.labels) for n, h in run.recipe.heads.items()},
+    "normalization": lambda run: run.recipe.normalization,
+    "windows": lambda run: run.recipe.windows,
+}
+
+
+def _unlike(folder: Path, recipe: Recipe, own: Sequence[Head]) -> list[str]:
+    """In what an unpacked bundle differs from a recipe and its heads; one may lack some."""
+    told = json.loads((folder / HEADS).read_text(encoding="utf-8"))
+    heads = {head.name: head for head in map(Head.model_validate, told["heads"])}
+    both = [(heads[head.name], head) for head in own if head.name in heads]
+    unlike = [name for name, rule in _rules(recipe).items() if told[name] != rule]
+    if any((one.kind, one.labels) != (other.kind, other.labels) for one, other in both):
+        unlike.append("its heads")
+    return unlike
+
+
+def _refuse(folder: Path, first: Run, unlike: Sequence[str]) -> None:
+    if unlike:
+        raise RunError(
+            f"{folder}: differs from {first.folder} in {', '.join(unlike)}; average "
+            "runs that began at the same weights, of recipes that differ in how they train"
+        )
+
+
+def _require_start(run: Run, bundle: Path, folder: Path) -> None:
+    """Refuse a bundle at which neither a run began nor one of those that it goes on from."""
+    steps = [run]
+    while (source := Path(steps[-1].recipe.encoder.source)).joinpath(RECIPE).is_file():
+        steps.append(Run.open(source))
+    if encoder_fingerprint(folder) not in {step.started_from for step in steps}:
+        raise RunError(
+            f"{bundle}: none of {', '.join(str(step.folder) for step in steps)} began at its "
+            f"weights; average {run.folder} with a bundle that it or a run before it names as its "
+            "encoder.source, and keep those runs where they were"
+        )
 
 
 def trained_weights(folder: Path) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from training.encoders.onnx_weights import (
     named_weights,
 )
 from training.encoders.sources import load_encoder
-from training.encoders.trained import load_heads, write_heads
+from training.encoders.trained import load_heads, origin, write_heads
 from training.model import MultiHeadModel
 from training.scratch import beside
 
@@ -64,7 +64,7 @@ def encoder_from_bundle(bundle: Path, out: Path) -> Path:
             partial,
             loaded.manifest.heads,
             {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in heads.items()},
-            _rules(loaded.manifest),
+            _about(loaded.manifest),
         )
         rounds = any("QuantizeLinear" in kind for kind in reader.operators)
         _compare(loaded, partial, exact=not rounds)
@@ -179,10 +179,11 @@ def _write_tokenizer_config(manifest: Manifest, config: PreTrainedConfig, folder
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def _rules(manifest: Manifest) -> dict[str, Any]:
-    """Which bundle it was, and the rules under which it reads."""
+def _about(manifest: Manifest) -> dict[str, Any]:
+    """Which bundle it was, where it came from, and the rules under which it reads."""
     return {
         "bundle": {"name": manifest.name, "version": manifest.version},
+        **origin([manifest]),
         **manifest.model_dump(mode="json", include={"normalization", "window", "pair_max_pieces"}),
     }
 

@@ -119,7 +119,7 @@ def _seeds(manifest: Manifest) -> str:
     """Of how many runs the scored weights are."""
     recipe = manifest.training.get("recipe") or {}
     others = (recipe.get("encoder") or {}).get("averaged_with") or ()
-    return f"the mean of the weights of {len(others) + 1} runs" if others else "one seed"
+    return f"the mean of {len(others) + 1} sets of weights" if others else "one seed"
 
 
 def _int8_loss(training: dict[str, Any]) -> list[str]:
