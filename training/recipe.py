@@ -75,7 +75,7 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     check(losses, recipe.export.max_loss, recipe.export.allow_loss)
     training = {
         "recipe": recipe.model_dump(mode="json"),
-        "encoder_config": model.encoder.config.to_dict(),
+        "encoder_config": _config(model),
         "minutes": minutes,
         "left_out": prepared.left_out,
         "logit_difference": differences,
@@ -87,6 +87,12 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
         run / BUNDLE,
         manifest.model_copy(update={"scores": scores, "training": training}),
     )
+
+
+def _config(model: MultiHeadModel) -> dict[str, Any]:
+    """The config of a model's encoder, without the folder on this machine that it was read from."""
+    encoder: Any = model.encoder
+    return {k: v for k, v in encoder.config.to_dict().items() if k != "_name_or_path"}
 
 
 def _export(
