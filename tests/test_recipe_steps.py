@@ -112,3 +112,4 @@ def test_the_resolved_recipe_stands_in_the_run_and_in_the_bundle(smoke_run: Path
     manifest = json.loads((smoke_run / "bundle" / "bundle.json").read_text(encoding="utf-8"))
     assert Recipe.model_validate(manifest["training"]["recipe"]) == recipe
     assert manifest["training"]["encoder_config"]["num_attention_heads"] == 4
+    assert "_name_or_path" not in manifest["training"]["encoder_config"]  # a folder of ours
