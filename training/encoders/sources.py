@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.catalogue import sha256
-from serving.bundle import MANIFEST, MODEL
+from serving.bundle import MANIFEST
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
@@ -79,7 +79,7 @@ def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
         )
     bundles = [folder for folder in folders[1:] if (folder / MANIFEST).is_file()]
     runs = [Run.open(folder) for folder in folders if folder not in bundles]
-    files = [*(run.finished_weights for run in runs), *(bundle / MODEL for bundle in bundles)]
+    files = [*(run.finished_weights for run in runs), *(bundle / MANIFEST for bundle in bundles)]
     digest = hashlib.sha256("".join(map(sha256, files)).encode())
     target = cache / f"{runs[0].folder.name}-trained-{digest.hexdigest()[:12]}"
     if not (target / "config.json").is_file():

@@ -145,15 +145,6 @@ def trained_weights(folder: Path) -> dict[str, Tensor]:
     return weights | {f"heads.{name}": weight for name, weight in heads.items()}
 
 
-# What runs whose weights are averaged must have in common.
-_ALIKE: dict[str, Callable[[Run], Any]] = {
-    "the weights it began at": lambda run: run.started_from,
-    "its heads": lambda run: {n: (h.kind, h.labels) for n, h in run.recipe.heads.items()},
-    "normalization": lambda run: run.recipe.normalization,
-    "windows": lambda run: run.recipe.windows,
-}
-
-
 def write_heads(
     folder: Path, heads: Sequence[Head], weights: dict[str, Tensor], about: dict[str, Any]
 ) -> None:
