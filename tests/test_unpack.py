@@ -232,7 +232,8 @@ def test_of_a_quantised_graph_every_weight_comes_back_to_within_its_step(
     path = smoke_bundle / MODEL
     if scheme != "shipped":
         path = tmp_path / "int8.onnx"
-        quantise(fp32_graph, path, scheme, calibration(Bundle.load(smoke_bundle)))
+        seen = calibration(Bundle.load(smoke_bundle)) if scheme == "static" else None
+        quantise(fp32_graph, path, scheme, seen)
     bundle = with_model(smoke_bundle, tmp_path / "bundle", path)
     folder = encoder_from_bundle(bundle, tmp_path / "out")
     rounded = 0
@@ -240,8 +241,8 @@ def test_of_a_quantised_graph_every_weight_comes_back_to_within_its_step(
         expected = trained.state_dict()[name]
         gap = (weight - expected).abs()
         assert float(gap.mean()) <= 0.03 * float(expected.abs().max()), name
-        # static quantisation levels channels: its step is another in each row of a column
-        if scheme != "static":
+        # where texts were seen a weight makes good what others lost, by more than its own step
+        if scheme in ("dynamic", "rowwise"):
             assert float(gap.max()) <= float(expected.abs().max()) / 63, name
         rounded += not torch.equal(weight, expected)
     assert rounded >= sum(weight.ndim == 2 for weight in trained.parameters())

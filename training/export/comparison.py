@@ -29,7 +29,7 @@ from training.corpora import load
 from training.evaluation.development import DEV_SPLITS, dev_sets
 from training.export.gate import every_nth, head_loss
 from training.export.onnx_export import export_fp32
-from training.export.quantisation import SCHEMES, Inputs, Scheme, calibration_inputs, quantise
+from training.export.quantisation import SCHEMES, Scheme, calibration_inputs, quantise
 from training.export.torch_backend import TorchBackend
 from training.preparation import prepare
 from training.runs import Run, RunError
@@ -116,9 +116,7 @@ def _files(
     """The model in ONNX: fp32, and quantised by each scheme."""
     files = {"onnx fp32": place / "fp32.onnx"}
     export_fp32(model, files["onnx fp32"], pad)
-    calibration: list[Inputs] = []
-    if "static" in schemes:
-        calibration = calibration_inputs(prepare(run.recipe, run.encoder()).dataset)
+    calibration = calibration_inputs(prepare(run.recipe, run.encoder()).dataset)
     for scheme in schemes:
         files[scheme] = place / f"{scheme}.onnx"
         quantise(files["onnx fp32"], files[scheme], scheme, calibration)

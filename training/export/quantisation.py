@@ -1,7 +1,9 @@
 """Quantisation: a model's weights and activations in int8, in one of three schemes.
 
 Weights are int8 with a scale a column, tables of embeddings int8 with a scale a row, whatever the
-scheme. The schemes differ in the scale of activations:
+scheme. With texts to calibrate on, weights are rounded such that what a column loses shows least
+in its products with what these texts make of its inputs. The schemes differ in the scale of
+activations:
 
 dynamic: one for a whole batch, as it comes; an answer depends on its batch-mates and on padding.
 static:  one for good, from texts that are run through the model beforehand.
@@ -23,6 +25,7 @@ from onnx import NodeProto, helper
 
 from annotations.errors import KhabarError
 from training.export.graph import CONTRIB, Graph, matrix_products, node, simplify
+from training.export.rounding import int8, int8_compensated, mean_products
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -36,6 +39,7 @@ WEIGHT_LEVELS = 64
 ROW_LEVELS = 127
 GELU_LOWEST = 0.17  # GELU is never below -0.17, so only its maximum has to be looked for
 GELU_ZERO = 20  # of 255 levels, those that negative values get
+ONE = np.ones(1, np.float32)
 SMOOTHING = 0.5  # how much of a channel's range weights take over from activations
 
 
@@ -49,22 +53,26 @@ def quantise(
     scheme: Scheme = "rowwise",
     calibration: Iterable[Inputs] | None = None,
 ) -> None:
-    """Write the int8 form of an ONNX file. `static` needs calibration: inputs made of training
-    texts, never of development ones.
+    """Write the int8 form of an ONNX file.
+
+    Calibration, inputs made of training texts and never of development ones, tells how weights are
+    best rounded; without it each is rounded to the nearest. `static` needs it.
     """
     if scheme not in SCHEMES:
         raise ExportError(f"quantisation {scheme!r} is unknown; known are {', '.join(SCHEMES)}")
     graph = Graph.load(fp32)
     simplify(graph)
+    inputs = list(calibration or ())
     activations: _Activations
     if scheme == "dynamic":
         activations = _Dynamic()
     elif scheme == "rowwise":
         activations = _Rowwise(graph)
     else:
-        activations = _Static(graph, list(calibration or ()))
+        activations = _Static(graph, inputs)
+    products = _products_of_inputs(graph, inputs) if inputs else {}
     _int8_tables(graph)
-    _int8_products(graph, activations)
+    _int8_products(graph, activations, products)
     write_whole(target, graph.serialised())
 
 
@@ -89,15 +97,6 @@ def write_whole(target: Path, data: bytes) -> None:
     with full_disk(partial):
         partial.write_bytes(data)
         partial.replace(target)
-
-
-def int8(weights: Floats, axis: int, levels: int) -> tuple[npt.NDArray[np.int8], Floats]:
-    """A matrix in whole numbers from -levels to levels, and the scales with which it is multiplied
-    back, one for each place that is left when `axis` goes.
-    """
-    largest = np.abs(weights).max(axis=axis, keepdims=True)
-    scales = np.where(largest == 0, 1, largest / levels).astype(np.float32)
-    return np.rint(weights / scales).astype(np.int8), scales
 
 
 def _int8_tables(graph: Graph) -> None:
@@ -126,8 +125,10 @@ class _Activations(Protocol):
         """The nodes that make `x.int8`; they stand before the first product of x."""
         ...
 
-    def weights(self, x: str, weights: Floats) -> Floats:
-        """The matrix by which the quantised x is multiplied, (inputs, outputs)."""
+    def factors(self, x: str) -> Floats:
+        """What each channel of x is divided by before it is quantised, and each row of its matrices
+        multiplied by: (channels,), or (1,) for all.
+        """
         ...
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
@@ -135,8 +136,17 @@ class _Activations(Protocol):
         ...
 
 
-def _int8_products(graph: Graph, activations: _Activations) -> None:
-    """Linear layers in whole numbers."""
+def _products_of_inputs(graph: Graph, calibration: Sequence[Inputs]) -> dict[str, Floats]:
+    """The mean products of the channels of each value that a linear layer reads, (channels,
+    channels), by its name.
+    """
+    values = list(dict.fromkeys(part.input[0] for part in matrix_products(graph)))
+    means = mean_products(_seen(graph, values, calibration))
+    return dict(zip(values, means, strict=True))
+
+
+def _int8_products(graph: Graph, activations: _Activations, products: Mapping[str, Floats]) -> None:
+    """Linear layers in whole numbers; `products` are those of their inputs, where known."""
     linear = {part.output[0] for part in matrix_products(graph)}
     nodes: list[NodeProto] = []
     begun: set[str] = set()
@@ -148,8 +158,13 @@ def _int8_products(graph: Graph, activations: _Activations) -> None:
         if x not in begun:
             begun.add(x)
             nodes.extend(activations.quantised(x))
-        weights = activations.weights(x, graph.constants[matrix])
-        columns, scales = int8(weights, axis=0, levels=WEIGHT_LEVELS)
+        factors = activations.factors(x)
+        weights = graph.constants[matrix] * factors[:, None]
+        if x in products:
+            levelled = products[x] / np.outer(factors, factors)
+            columns, scales = int8_compensated(weights, levelled, WEIGHT_LEVELS)
+        else:
+            columns, scales = int8(weights, axis=0, levels=WEIGHT_LEVELS)
         graph.constant(f"{output}.int8", columns)
         graph.constant(f"{output}.scales", scales[0])
         nodes.extend(activations.product(x, output, output))
@@ -163,8 +178,8 @@ class _Dynamic:
         outputs = [f"{x}.int8", f"{x}.scale", f"{x}.zero"]
         return [helper.make_node("DynamicQuantizeLinear", [x], outputs, name=f"{x}.int8")]
 
-    def weights(self, x: str, weights: Floats) -> Floats:
-        return weights
+    def factors(self, x: str) -> Floats:
+        return ONE
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         return [_product(x, f"{x}.scale", f"{x}.zero", matrix, output)]
@@ -208,8 +223,8 @@ class _Rowwise:
             node("QuantizeLinear", [f"{x}.levels", self.one, self.zeros[kind]], f"{x}.int8"),
         ]
 
-    def weights(self, x: str, weights: Floats) -> Floats:
-        return weights
+    def factors(self, x: str) -> Floats:
+        return ONE
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         kind = int(x in self.gelus)
@@ -230,19 +245,19 @@ class _Static:
         products: dict[str, list[Floats]] = {}
         for part in matrix_products(graph):
             products.setdefault(part.input[0], []).append(graph.constants[part.input[1]])
-        self.factors: dict[str, Floats] = {}
+        self.levelling: dict[str, Floats] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
         for x, (low, high) in channel_ranges(graph, list(products), calibration).items():
             reach = np.maximum(np.maximum(-low, high), 1e-5)
             weight = np.maximum(np.max([np.abs(w).max(axis=1) for w in products[x]], axis=0), 1e-5)
             factors = (reach**SMOOTHING / weight ** (1 - SMOOTHING)).astype(np.float32)
-            self.factors[x] = factors
+            self.levelling[x] = factors
             self.ranges[x] = float((low / factors).min()), float((high / factors).max())
 
     def quantised(self, x: str) -> list[NodeProto]:
         low, high = min(self.ranges[x][0], 0.0), max(self.ranges[x][1], 0.0)
         scale = (high - low) / 255
-        self.graph.constant(f"{x}.factors", 1 / self.factors[x])
+        self.graph.constant(f"{x}.factors", 1 / self.levelling[x])
         self.graph.constant(f"{x}.scale", np.array(scale, np.float32))
         self.graph.constant(f"{x}.zero", np.array(round(-low / scale), np.uint8))
         return [
@@ -250,8 +265,8 @@ class _Static:
             node("QuantizeLinear", [f"{x}.levelled", f"{x}.scale", f"{x}.zero"], f"{x}.int8"),
         ]
 
-    def weights(self, x: str, weights: Floats) -> Floats:
-        return weights * self.factors[x][:, None]
+    def factors(self, x: str) -> Floats:
+        return self.levelling[x]
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         return [_product(x, f"{x}.scale", f"{x}.zero", matrix, output)]
@@ -273,15 +288,9 @@ def channel_ranges(
             "static quantisation needs texts to measure activations on; give calibration inputs, "
             "or take rowwise"
         )
-    session = onnxruntime.InferenceSession(
-        graph.serialised(outputs=values), providers=["CPUExecutionProvider"]
-    )
     found: dict[str, tuple[Floats, Floats]] = {}
-    for inputs in calibration:
-        real = inputs["attention_mask"].astype(bool)
-        for name, array in zip(values, session.run(list(values), dict(inputs)), strict=True):
-            rows = array[real] if array.shape[:-1] == real.shape else array
-            rows = rows.reshape(-1, rows.shape[-1])
+    for arrays in _seen(graph, values, calibration):
+        for name, rows in zip(values, arrays, strict=True):
             low, high = rows.min(axis=0), rows.max(axis=0)
             if name in found:
                 low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
@@ -289,7 +298,25 @@ def channel_ranges(
     return found
 
 
-def calibration_inputs(examples: Sequence[Any], count: int = 256) -> list[Inputs]:
+def _seen(
+    graph: Graph, values: Sequence[str], calibration: Iterable[Inputs]
+) -> Iterator[list[Floats]]:
+    """What the fp32 graph makes of each calibration input: of each value (rows, channels), a row a
+    piece that is not padding, or a text.
+    """
+    session = onnxruntime.InferenceSession(
+        graph.serialised(outputs=values), providers=["CPUExecutionProvider"]
+    )
+    for inputs in calibration:
+        real = inputs["attention_mask"].astype(bool)
+        arrays = session.run(list(values), dict(inputs))
+        yield [
+            (array[real] if array.shape[:-1] == real.shape else array).reshape(-1, array.shape[-1])
+            for array in arrays
+        ]
+
+
+def calibration_inputs(examples: Sequence[Any], count: int = 128) -> list[Inputs]:
     """Every n-th of a recipe's training examples (`Prepared.dataset`) as an input of its own; all
     sources and kinds of heads are among them.
     """
