@@ -116,11 +116,20 @@ def judged(
 
 
 def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Floats:
+    """What the head says of each part, (parts, labels); of one alone, where the head is mirrored,
+    the mean of the logits of both orders.
+    """
     first = reader.encoder.pieces(about)
     room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
-    return reader.judge(head, [(first, part.pieces) for part in parts])
+    pairs = [(first, part.pieces) for part in parts]
+    if not head.mirrored or len(pairs) != 1:
+        return reader.judge(head, pairs)
+    both: Floats = reader.judge(head, [*pairs, *(pair[::-1] for pair in pairs)]).mean(
+        axis=0, keepdims=True
+    )
+    return both
 
 
 def judged_parts(head: Head, text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:

@@ -20,8 +20,9 @@ from serving.chain import Transitions
 from serving.decoding import Floats, Scheme, label_probabilities
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
 
-FORMAT = 2
-READABLE = (1, FORMAT)  # 1 has no biases of labels and no `quiet` of transitions
+FORMAT = 3
+# 1 has no biases of labels and no `quiet` of transitions, 2 no head that reads pairs `mirrored`
+READABLE = (1, 2, FORMAT)
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
@@ -46,7 +47,8 @@ class Head(_Settings):
     and `biases`, none or one a label, are added to what it leaves; `slope` and `intercept` map the
     logit of a span's score to that of its confidence (Platt scaling), `transitions` tell how the
     tags of a nested head follow each other. `scheme` is how the tags of a flat head make entities,
-    see `serving.decoding`; `io` has no B- tags.
+    see `serving.decoding`; `io` has no B- tags. A head of claims that is `mirrored` reads a text of
+    one sentence both ways, for two sentences agree whichever comes first.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Head(_Settings):
     transitions: Transitions | None = None
     combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
+    mirrored: bool = False
     scheme: Scheme = "iob2"
 
     @model_validator(mode="after")
@@ -224,7 +227,8 @@ def _read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise BundleError(f"{path}: {place}: {first['msg']}; export the bundle again") from None
+    listed = ", ".join(map(str, READABLE[:-1]))
     raise BundleError(
-        f"{path}: format {found}, this khabar reads {' and '.join(map(str, READABLE))}; "
+        f"{path}: format {found}, this khabar reads {listed} and {READABLE[-1]}; "
         + ("install a newer khabar" if found > FORMAT else "export the bundle again")
     )

@@ -164,6 +164,32 @@ def test_one_sentence_decides_on_a_claim(
     assert quotes(text, found) == evidence
 
 
+@pytest.fixture(scope="module")
+def mirrored(tagger: Tagger) -> Tagger:
+    """A tagger whose claim head reads a text of one sentence both ways."""
+    return tagger.with_head(tagger.bundle.head("claim").model_copy(update={"mirrored": True}))
+
+
+@pytest.mark.parametrize(("text", "about"), [(FOR, "القوات في القائم"), ("القوات في القائم", FOR)])
+def test_two_sentences_agree_whichever_comes_first(mirrored: Tagger, text: str, about: str) -> None:
+    # one order finds the word, the other does not: logits 3, 0, 1 and 0, 0, 1
+    expected = np.exp([1.5, 0, 1]) / np.exp([1.5, 0, 1]).sum()
+    found = claim(mirrored, text, about=about)
+    assert found.label == "agree"
+    assert found.confidence == pytest.approx(expected[0], abs=1e-4)
+    assert quotes(text, found) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"), [(f"{PLAIN} {FOR}", None), (FOR, "في القائم"), (".", None)]
+)
+def test_beside_a_title_or_other_sentences_a_claim_comes_first(
+    tagger: Tagger, mirrored: Tagger, text: str, title: str | None
+) -> None:
+    asked = Article(text, "a", title, claims=("القوات في القائم",))
+    assert list(mirrored.tag([asked])) == list(tagger.tag([asked]))
+
+
 def test_evidence_is_three_sentences_at_most(tagger: Tagger) -> None:
     text = f"{PLAIN} {FOR} {FOR} {PLAIN} {FOR} {FOR} {FOR}"
     for found in (stance(tagger, text), claim(tagger, text)):

@@ -106,9 +106,9 @@ def test_an_unknown_or_missing_key_is_named(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 3}, "format 3, this khabar reads 1 and 2; install a newer khabar"),
-        ({"format": 3, "shards": 4}, "format 3, this khabar reads 1 and 2; install a newer khabar"),
-        ({"format": 0}, "format 0, this khabar reads 1 and 2; export the bundle again"),
+        ({"format": 4}, "format 4, this khabar reads 1, 2 and 3; install a newer khabar"),
+        ({"format": 4, "shards": 4}, "format 4, this khabar reads 1, 2 and 3; install a newer"),
+        ({"format": 0}, "format 0, this khabar reads 1, 2 and 3; export the bundle again"),
     ],
 )
 def test_another_format_is_said_to_be_one(copy: Path, change: dict[str, int], words: str) -> None:
@@ -116,16 +116,20 @@ def test_another_format_is_said_to_be_one(copy: Path, change: dict[str, int], wo
     assert words in refusal(copy)
 
 
-def test_a_bundle_of_the_first_format_is_read(copy: Path) -> None:
+@pytest.mark.parametrize("older", [1, 2])
+def test_a_bundle_of_an_older_format_is_read(copy: Path, older: int) -> None:
     def as_before(manifest: dict[str, Any]) -> None:
-        manifest["format"] = 1
+        manifest["format"] = older
         for head in manifest["heads"]:
-            head.pop("biases", None)
-            (head["transitions"] or {}).pop("quiet", None)
+            head.pop("mirrored")
+            if older == 1:
+                head.pop("biases")
+                (head["transitions"] or {}).pop("quiet", None)
 
     edit(copy, as_before)
     for head in Bundle.load(copy).manifest.heads:
-        assert head.biases == ()
+        assert not head.mirrored
+        assert older == 2 or head.biases == ()
         assert head.transitions is None or head.transitions.quiet == 0.999
 
 

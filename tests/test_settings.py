@@ -158,6 +158,10 @@ def test_settings_of_any_kind_are_read_alike(tmp_path: Path) -> None:
         (MINIMAL.replace("{khabar: {", "{a/b: {"), r"heads.a/b.*should match"),
         (MINIMAL.replace("labels: fine", "labels: []"), "at least one label, each once"),
         (MINIMAL.replace("labels: fine", "labels: [A, A]"), "at least one label, each once"),
+        (
+            MINIMAL.replace("labels: fine", "labels: fine, mirrored: true"),
+            r"heads.khabar: .*mirrored reads .* a nested head of unit window has no such pair",
+        ),
         (MINIMAL + "optimiser: {learning_rate: .inf}", "finite number"),
         (MINIMAL + "windows: {size: 40, overlap_tokens: 32}", "less than half of size - 2"),
         (MINIMAL + "windows: {pair_max_pieces: 161}", "need at least 192"),

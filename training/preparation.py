@@ -66,6 +66,7 @@ def recipe_heads(recipe: Recipe) -> tuple[Head, ...]:
             experimental=head.experimental,
             combine=head.combine,
             unit=head.unit,
+            mirrored=head.mirrored,
         )
         for name, head in recipe.heads.items()
     )

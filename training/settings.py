@@ -146,8 +146,10 @@ class HeadSettings(Settings):
     """A head to train: its kind, labels and weight in the loss.
 
     `labels` is a list, a set of khabar's (`fine`: the 21 types) or the name of a corpus whose own
-    labels it takes. `class_weights` gives rare labels more weight. An `auxiliary` head is
-    taught beside the others for what the encoder learns by it, and left out of the bundle.
+    labels it takes. `class_weights` gives rare labels more weight. A head of claims that is
+    `mirrored` reads a text of one sentence both ways; have it taught so, by `ans-mirrored`. An
+    `auxiliary` head is taught beside the others for what the encoder learns by it, and left out of
+    the bundle.
     """
 
     kind: Literal["nested", "flat", "text", "pair"]
@@ -157,6 +159,7 @@ class HeadSettings(Settings):
     experimental: bool = False
     combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
     unit: Literal["window", "sentence", "mention"] = "window"
+    mirrored: bool = False
     auxiliary: bool = False
 
     @field_validator("labels")
@@ -165,6 +168,15 @@ class HeadSettings(Settings):
         if isinstance(labels, tuple) and (not labels or len(set(labels)) < len(labels)):
             raise ValueError("give at least one label, each once")
         return labels
+
+    @model_validator(mode="after")
+    def _mirror_claims_alone(self) -> Self:
+        if self.mirrored and (self.kind, self.unit) != ("pair", "sentence"):
+            raise ValueError(
+                f"mirrored reads a sentence and a claim both ways; a {self.kind} head of unit "
+                f"{self.unit} has no such pair, leave it out"
+            )
+        return self
 
 
 class Windows(Settings):
