@@ -48,7 +48,7 @@ class Head(_Settings):
     logit of a span's score to that of its confidence (Platt scaling), `transitions` tell how the
     tags of a nested head follow each other. `scheme` is how the tags of a flat head make entities,
     see `serving.decoding`; `io` has no B- tags. A head of claims that is `mirrored` reads a text of
-    one sentence both ways, for two sentences agree whichever comes first.
+    one sentence without a title both ways, for two sentences agree whichever comes first.
     """
 
     name: str
@@ -73,6 +73,16 @@ class Head(_Settings):
             raise ValueError(
                 f"head {self.name}: {len(self.biases)} biases for {len(self.labels)} labels of a "
                 f"{self.kind} head; give one a label of a text or pair head, or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mirror_claims_alone(self) -> Head:
+        if self.mirrored and (
+            (self.kind, self.unit) != ("pair", "sentence") or "favor" in self.labels
+        ):
+            raise ValueError(
+                f"head {self.name} is mirrored; only a pair head of unit sentence, of claims, is"
             )
         return self
 
@@ -206,10 +216,11 @@ class Bundle:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json`, which makes a folder a bundle; everything else must stand there
-    already.
+    """Write `bundle.json`, which makes a folder a bundle, in today's format; everything else must
+    stand there already.
     """
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    today = manifest.model_copy(update={"format": FORMAT})
+    (folder / MANIFEST).write_text(today.model_dump_json(indent=1), encoding="utf-8")
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from annotations.errors import KhabarError
-from serving.bundle import Bundle, BundleError, Head, sha256
+from serving.bundle import FORMAT, Bundle, BundleError, Head, sha256, write_manifest
 from serving.tagger import Tagger
 
 
@@ -131,6 +131,21 @@ def test_a_bundle_of_an_older_format_is_read(copy: Path, older: int) -> None:
         assert not head.mirrored
         assert older == 2 or head.biases == ()
         assert head.transitions is None or head.transitions.quiet == 0.999
+
+
+def test_what_was_read_in_an_older_format_is_written_in_todays(copy: Path) -> None:
+    edit(copy, lambda manifest: manifest.update(format=2))
+    write_manifest(copy, Bundle.load(copy).manifest)
+    assert json.loads((copy / "bundle.json").read_text(encoding="utf-8"))["format"] == FORMAT
+
+
+def test_a_stance_head_is_not_mirrored(copy: Path) -> None:
+    def mirror(manifest: dict[str, Any]) -> None:
+        for head in manifest["heads"]:
+            head["mirrored"] = head["name"] == "stance"
+
+    edit(copy, mirror)
+    assert "only a pair head of unit sentence, of claims" in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "names.tsv"])

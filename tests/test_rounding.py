@@ -77,6 +77,16 @@ def test_inputs_that_are_always_or_never_there_are_no_trouble() -> None:
     assert (off <= 0.6 * scales[0]).all()
 
 
+def test_channels_may_be_levelled_before_they_are_rounded() -> None:
+    inputs = correlated(2000, 40, seed=6)
+    weights = np.random.default_rng(7).normal(size=(40, 30)).astype(np.float32)
+    factors = np.random.default_rng(8).lognormal(size=40).astype(np.float32)
+    [products] = mean_products([[inputs]])
+    levelled, grown = inputs / factors, weights * factors[:, None]
+    compensated = int8_compensated(grown, products / np.outer(factors, factors), 64)
+    assert loss(levelled, grown, compensated) < 0.5 * loss(levelled, grown, int8(grown, 0, 64))
+
+
 def test_mean_products_are_those_of_all_rows() -> None:
     random = np.random.default_rng(5)
     first = [random.normal(size=(n, 3)).astype(np.float32) for n in (4, 1, 7)]

@@ -160,7 +160,14 @@ def test_settings_of_any_kind_are_read_alike(tmp_path: Path) -> None:
         (MINIMAL.replace("labels: fine", "labels: [A, A]"), "at least one label, each once"),
         (
             MINIMAL.replace("labels: fine", "labels: fine, mirrored: true"),
-            r"heads.khabar: .*mirrored reads .* a nested head of unit window has no such pair",
+            r"heads.khabar: .*mirrored reads .* a nested head of unit window, .*no such pair",
+        ),
+        (
+            MINIMAL.replace(
+                "kind: nested, labels: fine",
+                "kind: pair, labels: stances, unit: sentence, mirrored: true",
+            ),
+            r"heads.khabar: .*mirrored reads .*labels stances, has no such pair",
         ),
         (MINIMAL + "optimiser: {learning_rate: .inf}", "finite number"),
         (MINIMAL + "windows: {size: 40, overlap_tokens: 32}", "less than half of size - 2"),

@@ -147,9 +147,9 @@ class HeadSettings(Settings):
 
     `labels` is a list, a set of khabar's (`fine`: the 21 types) or the name of a corpus whose own
     labels it takes. `class_weights` gives rare labels more weight. A head of claims that is
-    `mirrored` reads a text of one sentence both ways; have it taught so, by `ans-mirrored`. An
-    `auxiliary` head is taught beside the others for what the encoder learns by it, and left out of
-    the bundle.
+    `mirrored` reads a text of one sentence without a title both ways; have it taught so, by
+    `ans-mirrored`. An `auxiliary` head is taught beside the others for what the encoder learns by
+    it, and left out of the bundle.
     """
 
     kind: Literal["nested", "flat", "text", "pair"]
@@ -171,10 +171,11 @@ class HeadSettings(Settings):
 
     @model_validator(mode="after")
     def _mirror_claims_alone(self) -> Self:
-        if self.mirrored and (self.kind, self.unit) != ("pair", "sentence"):
+        of_stances = self.labels == "stances" or "favor" in self.labels
+        if self.mirrored and ((self.kind, self.unit) != ("pair", "sentence") or of_stances):
             raise ValueError(
                 f"mirrored reads a sentence and a claim both ways; a {self.kind} head of unit "
-                f"{self.unit} has no such pair, leave it out"
+                f"{self.unit}, labels {self.labels}, has no such pair, leave it out"
             )
         return self
 

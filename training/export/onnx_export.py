@@ -84,7 +84,7 @@ def export_fp32(model: LogitsModel, path: Path, pad: int) -> float:
             verbose=False,
         )
     difference = _difference(model, path, sample)
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # nor no number
         raise ExportError(
             f"{path}: logits differ from torch by {difference:.4f}, more than {TOLERANCE}; "
             "report this with the versions of torch and onnx"

@@ -39,8 +39,8 @@ WEIGHT_LEVELS = 64
 ROW_LEVELS = 127
 GELU_LOWEST = 0.17  # GELU is never below -0.17, so only its maximum has to be looked for
 GELU_ZERO = 20  # of 255 levels, those that negative values get
-ONE = np.ones(1, np.float32)
 SMOOTHING = 0.5  # how much of a channel's range weights take over from activations
+ONE = np.ones(1, np.float32)  # what channels are divided by that are left as they are
 
 
 class ExportError(KhabarError):
@@ -142,6 +142,12 @@ def _products_of_inputs(graph: Graph, calibration: Sequence[Inputs]) -> dict[str
     """
     values = list(dict.fromkeys(part.input[0] for part in matrix_products(graph)))
     means = mean_products(_seen(graph, values, calibration))
+    for name, mean in zip(values, means, strict=True):
+        if not np.isfinite(mean).all():
+            raise ExportError(
+                f"{name}: of the texts to calibrate on some make it grow beyond all numbers; the "
+                "model is broken or diverged, train it anew at a lower learning rate"
+            )
     return dict(zip(values, means, strict=True))
 
 
@@ -317,8 +323,8 @@ def _seen(
 
 
 def calibration_inputs(examples: Sequence[Any], count: int = 128) -> list[Inputs]:
-    """Every n-th of a recipe's training examples (`Prepared.dataset`) as an input of its own; all
-    sources and kinds of heads are among them.
+    """Every n-th of a recipe's training examples (`Prepared.dataset`), at least `count` of them, as
+    an input of its own: of large sources the most, of a source of a few texts perhaps none.
     """
     step = max(len(examples) // count, 1)
     inputs: list[Inputs] = []

@@ -31,7 +31,8 @@ def int8_compensated(weights: Floats, products: Floats, levels: int) -> tuple[Wh
     loses is taken off those that follow, as far as their inputs go together.
 
     `products` (inputs, inputs) are the mean products of what the matrix is multiplied by, each
-    input with each. Those that weigh most are rounded first.
+    input with each; here what float32 multiplies it by, where GPTQ takes what layers give that are
+    rounded already. Inputs that are largest are rounded first, as GPTQ's published code may do.
     """
     nearest, scales = int8(weights, axis=0, levels=levels)
     diagonal = np.diag(products).astype(np.float64)
@@ -58,7 +59,8 @@ def _influence(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The upper triangle U with U'U the inverse of the products: row i says how inputs after i take
     over what i loses.
     """
-    damped = products + DAMPING * np.trace(products) / len(products) * np.eye(len(products))
+    damped = products.copy()
+    damped[np.diag_indices_from(damped)] += DAMPING * np.trace(products) / len(products)
     lower = np.linalg.cholesky(np.linalg.inv(damped))
     return np.ascontiguousarray(lower.T)
 
