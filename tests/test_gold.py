@@ -150,6 +150,26 @@ def test_every_target_of_the_short_texts_gets_every_label() -> None:
     assert len(train) == told.total() and load("authored-snippets", "calibration") == []
 
 
+def test_every_report_is_told_plainly_with_praise_and_with_blame() -> None:
+    texts = authored_documents("reports")
+    assert list(problems(texts)) == []
+    assert_apart(texts, authored_documents("dev"))
+    sets: dict[str, dict[str, Document]] = {}
+    for document in texts:
+        assert 18 <= len(document.text.split()) <= 75 and document.entities is None
+        sets.setdefault(document.id[:-1], {})[document.id[-1]] = document
+    asked = {"n": "neutral", "f": "favor", "a": "against"}
+    for versions in sets.values():
+        assert set(versions) == set(asked)
+        assert all(own(versions[kind])[0].label == label for kind, label in asked.items())
+        assert {stance.label for stance in own(versions["n"])} == {"neutral"}
+        told = [set(versions[kind].text.split(". ")) for kind in asked]
+        assert not told[0] & told[1] and not told[0] & told[2] and not told[1] & told[2]
+    train = load("authored-reports", "train")
+    assert len(train) == sum(len(own(document)) for document in texts)
+    assert load("authored-reports", "calibration") == []
+
+
 def test_the_headlines_are_pairs_of_all_labels_about_claims_that_get_several() -> None:
     pairs = authored_documents("headlines")
     assert len(pairs) == 5233 and list(problems(pairs)) == []

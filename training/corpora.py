@@ -29,6 +29,7 @@ from training.gold import (
     Gold,
     claim_views,
     gold_documents,
+    report_stances,
     snippet_stances,
     stance_views,
     topic_views,
@@ -190,7 +191,11 @@ def data_entry(corpus: str) -> dict[str, Any]:
     return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 
 
-PAIR_CORPORA = {**CLAIM_CORPORA, "authored-snippets": snippet_stances}
+PAIR_CORPORA = {
+    **CLAIM_CORPORA,
+    "authored-snippets": snippet_stances,
+    "authored-reports": report_stances,
+}
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
     "stances": stance_views,

@@ -64,6 +64,11 @@ def snippet_stances(part: Part) -> list[Document]:
     return stance_views(authored_documents("snippets")) if part == "train" else []
 
 
+def report_stances(part: Part) -> list[Document]:
+    """The stances of the project's short reports, to train on only as well."""
+    return stance_views(authored_documents("reports")) if part == "train" else []
+
+
 def claim_views(documents: Sequence[Document]) -> list[Document]:
     """Claims, each with the three sentences of its text that speak most of it.
 

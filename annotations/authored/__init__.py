@@ -3,7 +3,8 @@
 `first.jsonl` and `second.jsonl` are two annotations of the same passages, made apart; a third
 reading adjudicated them. All of `dev.jsonl` and a part of `train.jsonl` are such gold.
 `headlines.jsonl` are pairs of headlines: what the one says of the other as a claim.
-`snippets.jsonl` are texts of a few sentences with the author's stance toward each of their targets.
+`snippets.jsonl` are texts of a few sentences with the author's stance toward each of their targets,
+`reports.jsonl` such in the tone of wire news.
 """
 
 from functools import cache
@@ -18,7 +19,7 @@ FOLDER = Path(__file__).parent
 
 @cache
 def authored_documents(
-    part: Literal["train", "dev", "first", "second", "headlines", "snippets"],
+    part: Literal["train", "dev", "first", "second", "headlines", "snippets", "reports"],
 ) -> tuple[Document, ...]:
     """The documents of a part, in order."""
     return tuple(read_documents(FOLDER / f"{part}.jsonl"))
