@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -29,8 +30,7 @@ from training.gold import (
     Gold,
     claim_views,
     gold_documents,
-    report_stances,
-    snippet_stances,
+    short_text_stances,
     stance_views,
     topic_views,
 )
@@ -193,8 +193,8 @@ def data_entry(corpus: str) -> dict[str, Any]:
 
 PAIR_CORPORA = {
     **CLAIM_CORPORA,
-    "authored-snippets": snippet_stances,
-    "authored-reports": report_stances,
+    "authored-snippets": partial(short_text_stances, "snippets"),
+    "authored-reports": partial(short_text_stances, "reports"),
 }
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,

@@ -59,14 +59,9 @@ def stance_views(documents: Sequence[Document]) -> list[Document]:
     return views
 
 
-def snippet_stances(part: Part) -> list[Document]:
+def short_text_stances(texts: Literal["snippets", "reports"], part: Part) -> list[Document]:
     """The stances of the project's short texts. To train on only: passages are what is asked."""
-    return stance_views(authored_documents("snippets")) if part == "train" else []
-
-
-def report_stances(part: Part) -> list[Document]:
-    """The stances of the project's short reports, to train on only as well."""
-    return stance_views(authored_documents("reports")) if part == "train" else []
+    return stance_views(authored_documents(texts)) if part == "train" else []
 
 
 def claim_views(documents: Sequence[Document]) -> list[Document]:
