@@ -6,51 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RandomBackend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.text import sentences
-from serving.attitudes import MAX_EVIDENCE, MAX_MENTIONS, combine, mention_parts
+from serving.attitudes import MAX_EVIDENCE, combine
 from serving.bundle import Bundle, Head
 from serving.encoding import TextEncoder
-from serving.prediction import Article, Attitude, Prediction
-from serving.runtime import Floats, Ints
+from serving.prediction import Article
 from serving.tagger import Tagger
-
-PRO, CONTRA = "استعادت", "فرار"  # what makes a passage speak for or against in these tests
-PLAIN = "وصلت القوات إلى مدينة القائم."
-FOR = "استعادت القوات مدينة القائم."
-AGAINST = "أعلن فرار القوات من البوكمال."
-
-
-class KeywordBackend:
-    """A pair speaks for its target where PRO stands in the passage, against where CONTRA does."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.heads = bundle.manifest.heads
-        encoder = bundle.text_encoder()
-        space = encoder.tokenizer.token_to_id("▁")  # stands before a word or is part of its piece
-        keys = [encoder.pieces(word).tolist() for word in (PRO, CONTRA)]
-        self.keys = [key[1:] if key[0] == space else key for key in keys]
-
-    def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
-        outputs: dict[str, Floats] = {}
-        for head in self.heads:
-            if head.kind == "pair":
-                rows = zip(ids.tolist(), segments.tolist(), strict=True)
-                outputs[head.name] = np.array([self.judge(*row) for row in rows], np.float32)
-            else:
-                shape = (len(ids), head.width) if head.kind == "text" else (*ids.shape, head.width)
-                outputs[head.name] = np.zeros(shape, np.float32)
-        return outputs
-
-    def judge(self, ids: list[int], segments: list[int]) -> list[float]:
-        passage = [i for i, segment in zip(ids, segments, strict=True) if segment == 2]
-        found = [
-            any(passage[i : i + len(key)] == key for i in range(len(passage))) for key in self.keys
-        ]
-        return [3.0 * found[0], 3.0 * found[1], 1.0]  # favor, against, neutral
+from tests.conftest import RandomBackend
+from tests.keyword_backend import (
+    AGAINST,
+    FOR,
+    PLAIN,
+    PRO,
+    TORN,
+    KeywordBackend,
+    claim,
+    quotes,
+    read,
+    stance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,33 +40,6 @@ def tagger(smoke_bundle: Path) -> Tagger:
 def random_scores(smoke_bundle: Path) -> Tagger:
     bundle = Bundle.load(smoke_bundle)
     return Tagger(bundle, RandomBackend(bundle.manifest.heads))
-
-
-def read(
-    tagger: Tagger,
-    text: str,
-    title: str | None = None,
-    targets: tuple[str, ...] = (),
-    claims: tuple[str, ...] = (),
-) -> Prediction:
-    (prediction,) = tagger.tag([Article(text, "a", title, targets, claims)])
-    return prediction
-
-
-def stance(tagger: Tagger, text: str, title: str | None = None, target: str = "القوات") -> Attitude:
-    prediction = read(tagger, text, title, targets=(target,))
-    assert prediction.error is None
-    return prediction.stances[0]
-
-
-def claim(tagger: Tagger, text: str, title: str | None = None, about: str = "القوات") -> Attitude:
-    prediction = read(tagger, text, title, claims=(about,))
-    assert prediction.error is None
-    return prediction.claims[0]
-
-
-def quotes(text: str, attitude: Attitude) -> list[str]:
-    return [text[start:end] for start, end in attitude.evidence]
 
 
 @pytest.mark.parametrize(
@@ -197,11 +147,10 @@ def test_evidence_is_three_sentences_at_most(tagger: Tagger) -> None:
         assert list(found.evidence) == sorted(set(found.evidence))  # all are as sure
 
 
-def test_the_surest_evidence_comes_first(tagger: Tagger, mentions: Tagger) -> None:
-    torn = "استعادت القوات القائم بعد فرار القوات."
-    text = f"{PLAIN} {torn} {PLAIN} {FOR}"
-    for found in (stance(tagger, text), claim(tagger, text), stance(mentions, text)):
-        assert quotes(text, found) == [FOR, torn]
+def test_the_surest_evidence_comes_first(tagger: Tagger) -> None:
+    text = f"{PLAIN} {TORN} {PLAIN} {FOR}"
+    for found in (stance(tagger, text), claim(tagger, text)):
+        assert quotes(text, found) == [FOR, TORN]
 
 
 def test_a_claim_is_found_deep_in_a_long_text(tagger: Tagger) -> None:
@@ -321,53 +270,3 @@ def test_evidence_is_always_whole_sentences(
         assert len(found.evidence) == len(set(found.evidence))
         assert set(found.evidence) <= set(sentences(text)) and len(found.evidence) <= MAX_EVIDENCE
         assert bool(found.evidence) == (found.label not in ("neutral", "other"))
-
-
-MENTION = Head(
-    name="stance",
-    kind="pair",
-    labels=("favor", "against", "neutral"),
-    combine="most_decided",
-    unit="mention",
-)
-
-
-@pytest.fixture(scope="module")
-def mentions(smoke_bundle: Path) -> Tagger:
-    """A tagger whose stance head judges the mentions of its target."""
-    bundle = Bundle.load(smoke_bundle)
-    heads = tuple(MENTION if h.name == "stance" else h for h in bundle.manifest.heads)
-    changed = Bundle(bundle.folder, bundle.manifest.model_copy(update={"heads": heads}))
-    return Tagger(changed, KeywordBackend(changed))
-
-
-@pytest.mark.parametrize(
-    ("text", "label", "evidence"),
-    [
-        # the sentence that names the target and the next one speak of it
-        (f"{PLAIN} {FOR} ثم ساد الهدوء.", "favor", [FOR]),
-        ("وصلت القوات. ثم مر يوم. وقع فرار في البوكمال.", "neutral", []),
-        ("القوات في القائم. وقع فرار في البوكمال. انتهى.", "against", ["وقع فرار في البوكمال."]),
-        # of another sentence of the same kind, elsewhere, nobody spoke
-        (f"وقع فرار. {PLAIN} مر يوم. {AGAINST} مر آخر.", "against", [AGAINST]),
-    ],
-)
-def test_a_head_of_mentions_hears_what_is_said_where_the_target_is_named(
-    mentions: Tagger, text: str, label: str, evidence: list[str]
-) -> None:
-    found = stance(mentions, text)
-    assert (found.label, quotes(text, found)) == (label, evidence)
-
-
-def test_a_phrase_that_is_never_named_is_asked_of_the_whole_text(mentions: Tagger) -> None:
-    (stance,) = read(mentions, f"{PLAIN} {AGAINST}", targets=("السلام العالمي",)).stances
-    assert stance.label == "against"
-
-
-def test_mentions_beyond_the_bound_are_taken_evenly(smoke_bundle: Path) -> None:
-    encoder = Bundle.load(smoke_bundle).text_encoder()
-    text = " ".join(f"{PLAIN[:-1]} {i}." for i in range(200))
-    parts = mention_parts(text, encoder.encode(text), "القوات", 100)
-    assert len(parts) == MAX_MENTIONS
-    starts = [part.place[0] for part in parts if part.place is not None]
-    assert starts == sorted(starts) and starts[0] == 0 and starts[-1] > 0.95 * len(text)

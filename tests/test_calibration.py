@@ -217,13 +217,26 @@ class RecordingBackend(RandomBackend):
         return outputs
 
 
-def test_pairs_are_calibrated_on_what_the_parts_of_a_text_say_together(smoke_bundle: Path) -> None:
-    bundle = Bundle.load(smoke_bundle)
-    head = bundle.head("claim").model_copy(update={"unit": "sentence", "combine": "mean"})
-    text = "دخلت القوات القائم. دخلت القوات راوة. دخلت القوات الموصل."
+def chances(logits: Floats, temperature: float) -> np.ndarray:
+    found: np.ndarray = np.exp(log_softmax(logits / np.float32(temperature)))
+    return found.astype(float)
 
-    def calibrated(gold: Sequence[int]) -> tuple[float, np.ndarray]:
-        """The temperature, and the logits (items, parts, labels), the same every time."""
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_pairs_are_calibrated_on_what_is_answered_of_a_text(
+    smoke_bundle: Path, mirrored: bool
+) -> None:
+    """Of three sentences the mean of what each says, of one that is read both ways the mean of
+    what either way says.
+    """
+    bundle = Bundle.load(smoke_bundle)
+    changes = {"unit": "sentence", "combine": "mean", "mirrored": mirrored}
+    head = bundle.head("claim").model_copy(update=changes)
+    one = "دخلت القوات القائم."
+    text = one if mirrored else f"{one} دخلت القوات راوة. دخلت القوات الموصل."
+
+    def calibrated(gold: Sequence[int]) -> tuple[float, Floats]:
+        """The temperature, and the logits (items, pairs, labels), the same every time."""
         backend = RecordingBackend(bundle.manifest.heads)
         documents = [
             Document(f"d{i}", text, claims=(Claim("دخلت القوات", head.labels[label]),))
@@ -232,14 +245,16 @@ def test_pairs_are_calibrated_on_what_the_parts_of_a_text_say_together(smoke_bun
         found = calibrate_head(Tagger(bundle, backend=backend), head, [documents])
         return found.temperature, np.stack([outputs["claim"] for outputs in backend.told])
 
-    def together(logits: np.ndarray, temperature: float) -> np.ndarray:
-        chances: np.ndarray = np.exp(log_softmax(logits / np.float32(temperature))).mean(axis=1)
-        return chances.astype(float)
+    def answered(logits: Floats, temperature: float) -> np.ndarray:
+        if mirrored:
+            return chances(logits.mean(axis=1), temperature)
+        found: np.ndarray = chances(logits, temperature).mean(axis=1)
+        return found
 
     _, logits = calibrated([0] * 3000)
-    assert logits.shape == (3000, 3, len(head.labels))
+    assert logits.shape == (3000, 2 if mirrored else 3, len(head.labels))
     random = np.random.default_rng(5)
-    gold = [int(random.choice(len(row), p=row / row.sum())) for row in together(logits, 0.5)]
+    gold = [int(random.choice(len(row), p=row / row.sum())) for row in answered(logits, 0.5)]
     assert calibrated(gold)[0] == pytest.approx(0.5, rel=0.2)
 
 

@@ -143,3 +143,15 @@ def test_the_card_tells_what_was_left_out_for_development_s_sake(manifest: Manif
     assert ": none." in model_card(manifest.model_copy(update={"training": nothing}))
     nobody = {k: v for k, v in manifest.training.items() if k != "left_out"}
     assert "near-duplicate" not in model_card(manifest.model_copy(update={"training": nobody}))
+
+
+def test_the_card_says_of_a_head_what_is_special_about_it(manifest: Manifest) -> None:
+    heads = tuple(
+        head.model_copy(update={"mirrored": head.name == "claim", "experimental": True})
+        for head in manifest.heads
+    )
+    lines = model_card(manifest.model_copy(update={"heads": heads})).splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|") and "experim" in line]
+    notes = {name.strip(): note.strip() for name, _, _, note in rows}
+    assert notes.pop("claim") == "experimental; reads a text of one sentence both ways round"
+    assert set(notes.values()) == {"experimental"}

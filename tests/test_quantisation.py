@@ -19,13 +19,12 @@ from serving.bundle import Bundle, Head
 from serving.runtime import OnnxBackend, padded
 from tests.small_disk import small_files
 from training.export.graph import Graph, simplify
+from training.export.observation import Inputs, calibration_inputs
 from training.export.onnx_export import export_fp32
 from training.export.quantisation import (
     SCHEMES,
     ExportError,
-    Inputs,
     Scheme,
-    calibration_inputs,
     quantise,
 )
 from training.runs import Run

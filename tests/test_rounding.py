@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.export.rounding import int8, int8_compensated, mean_products
+from training.export.observation import observed
+from training.export.rounding import int8, int8_compensated
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +50,7 @@ def loss(inputs: Floats, weights: Floats, rounded: tuple[NDArray[np.int8], Float
 def test_compensated_products_lose_less_also_on_inputs_not_seen(channels: int) -> None:
     inputs = correlated(3000, channels, seed=1)
     weights = np.random.default_rng(2).normal(size=(channels, 30)).astype(np.float32)
-    [products] = mean_products([[inputs[:2000]]])
+    products = observed([[inputs[:2000]]])[0].products
     nearest, compensated = int8(weights, 0, 64), int8_compensated(weights, products, 64)
     assert compensated[0].dtype == np.int8
     assert np.abs(compensated[0]).max() <= 64
@@ -81,17 +82,7 @@ def test_channels_may_be_levelled_before_they_are_rounded() -> None:
     inputs = correlated(2000, 40, seed=6)
     weights = np.random.default_rng(7).normal(size=(40, 30)).astype(np.float32)
     factors = np.random.default_rng(8).lognormal(size=40).astype(np.float32)
-    [products] = mean_products([[inputs]])
+    products = observed([[inputs]])[0].products
     levelled, grown = inputs / factors, weights * factors[:, None]
     compensated = int8_compensated(grown, products / np.outer(factors, factors), 64)
     assert loss(levelled, grown, compensated) < 0.5 * loss(levelled, grown, int8(grown, 0, 64))
-
-
-def test_mean_products_are_those_of_all_rows() -> None:
-    random = np.random.default_rng(5)
-    first = [random.normal(size=(n, 3)).astype(np.float32) for n in (4, 1, 7)]
-    second = [random.normal(size=(n, 2)).astype(np.float32) for n in (4, 1, 0)]
-    found = mean_products(zip(first, second, strict=True))
-    for parts, mean in zip((first, second), found, strict=True):
-        rows = np.concatenate(parts)
-        np.testing.assert_allclose(mean, rows.T @ rows / len(rows), rtol=1e-5, atol=1e-6)

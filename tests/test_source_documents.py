@@ -1,5 +1,6 @@
 """The training documents of a source: drawn, apart from development, rewritten as asked."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_so_many_documents_are_drawn_for_good() -> None:
     assert documents_of(recipe_of("{corpus: authored, head: khabar, documents: 99999}"))[0] == plain
 
 
+def test_of_each_topic_no_more_are_drawn_than_are_seen_and_of_pairs_all() -> None:
+    source = "{corpus: authored-topics, head: topic, per_class: 5}"
+    topics, _ = documents_of(recipe_of(source, "optimiser.epochs=2"))
+    counts = Counter(document.topic for document in topics)
+    assert len(counts) > 3 and set(counts.values()) == {10}
+    plain, _ = documents_of(recipe_of("{corpus: authored-snippets, head: stance}"))
+    drawn, _ = documents_of(recipe_of("{corpus: authored-snippets, head: stance, per_class: 5}"))
+    assert drawn == plain
+
+
 def test_stretches_stand_in_the_place_of_the_texts() -> None:
     plain, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic}"))
     cut, _ = documents_of(recipe_of("{corpus: authored-topics, head: topic, stretches: 0.5}"))
@@ -76,6 +87,7 @@ def test_stretches_stand_in_the_place_of_the_texts() -> None:
     [
         ("{corpus: authored-topics, head: topic, variants: {count: 1}}", "variants: only for"),
         ("{corpus: authored, head: khabar, stretches: 0.5}", "stretches and bare: only for"),
+        ("{corpus: authored, head: khabar, per_class: 5}", "per_class: only for heads of kind"),
     ],
 )
 def test_what_a_head_cannot_read_is_refused(source: str, message: str) -> None:

@@ -33,8 +33,8 @@ from training.evaluation.development import DEV_SPLITS, evaluate_heads
 from training.export.calibration import calibrate_head
 from training.export.card import model_card
 from training.export.gate import HeadLoss, check, int8_losses
+from training.export.observation import calibration_inputs
 from training.export.onnx_export import export
-from training.export.quantisation import calibration_inputs
 from training.export.torch_backend import TorchBackend
 from training.label_sets import judges
 from training.lexicon import name_lexicon

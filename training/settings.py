@@ -92,16 +92,17 @@ class Source(Settings):
     """A corpus that teaches a head.
 
     `passes` is its weight in the mixture: how often each of its examples is seen in an epoch, of
-    which a part may be drawn (0.5: another half each epoch; 0: it teaches nothing here, a head that
-    came with the encoder is only calibrated and scored on it); `per_class` draws that many examples
-    of each class an epoch instead. `group` joins up to so many consecutive sentences into one
-    example, in half of them. `detokenise` is the share of CoNLL examples that are written with the
-    spacing of real text. `annotates` are the head's types that the corpus marks wherever they
-    occur, by default what configs/data says of it: on the others its silence teaches nothing.
-    Of texts with a topic a share `stretches` is read as a stretch from anywhere in place of the
-    beginning, a share `bare` without digits and punctuation. `documents` draws that many of the
-    corpus for good. With `taught_by`, bundles or runs made earlier, a head of words learns what
-    their mean says of the texts and nothing of what is annotated there.
+    which a part may be drawn (0.5: another half each epoch; 0: it teaches nothing here, a head
+    that came with the encoder is only calibrated and scored on it); `per_class` draws that many
+    examples of each class an epoch instead, for heads of texts and pairs. `group` joins up to
+    so many consecutive sentences into one example, in half of them. `detokenise` is the share
+    of CoNLL examples that are written with the spacing of real text. `annotates` are the head's
+    types that the corpus marks wherever they occur, by default what configs/data says of it: on
+    the others its silence teaches nothing. Of texts with a topic a share `stretches` is read as
+    a stretch from anywhere in place of the beginning, a share `bare` without digits and
+    punctuation. `documents` draws that many of the corpus for good. With `taught_by`, bundles
+    or runs made earlier, a head of words learns what their mean says of the texts and nothing of
+    what is annotated there.
     """
 
     corpus: str

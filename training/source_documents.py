@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from typing import Literal
 
 from annotations.errors import ConfigError
 from annotations.schema import Document
@@ -20,6 +19,8 @@ from training.name_bank import name_bank
 from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
+
+WORDS = ("nested", "flat")  # kinds of heads that read words
 
 
 def development_texts(recipe: Recipe) -> HeldOut:
@@ -36,9 +37,12 @@ def training_documents(
     """The documents of a source to train a head on, and how many were left out as near-duplicates
     of development texts.
     """
+    if source.per_class is not None:
+        _require_kind(("text", "pair"), head, f"source {source.corpus}: per_class")
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
     most = source.per_class and source.per_class * max(recipe.optimiser.epochs, 1)
-    drawn = _drawn(found, most, recipe.seed)
+    # of a text's topic more would never be seen; of its pairs each has a label of its own
+    drawn = _drawn(found, most, recipe.seed) if head.kind == "text" else found
     if source.documents is not None and source.documents < len(drawn):
         drawn = random.Random(recipe.seed).sample(drawn, source.documents)
     documents, copies = without_copies(drawn, held_out)
@@ -50,12 +54,12 @@ def training_documents(
             len(documents) + len(copies),
         )
     if source.stretches or source.bare:
-        _require_kind("text", head, f"source {source.corpus}: stretches and bare")
+        _require_kind(("text",), head, f"source {source.corpus}: stretches and bare")
         documents = stretches(documents, source.stretches, source.bare, recipe.seed)
     if source.taught_by:
-        _require_kind("word", head, f"source {source.corpus}: taught_by")
+        _require_kind(WORDS, head, f"source {source.corpus}: taught_by")
     if source.variants is not None:
-        _require_kind("word", head, f"source {source.corpus}: variants")
+        _require_kind(WORDS, head, f"source {source.corpus}: variants")
         asked = source.variants
         bank = name_bank(documents, asked.names, head.labels)
         documents += variants(
@@ -64,8 +68,7 @@ def training_documents(
     return documents, len(copies)
 
 
-def _require_kind(kind: Literal["word", "text"], head: Head, what: str) -> None:
-    kinds = ("nested", "flat") if kind == "word" else ("text",)
+def _require_kind(kinds: tuple[str, ...], head: Head, what: str) -> None:
     if head.kind not in kinds:
         raise ConfigError(
             f"{what}: only for heads of kind {' or '.join(kinds)}, {head.name!r} is {head.kind}; "
@@ -74,7 +77,7 @@ def _require_kind(kind: Literal["word", "text"], head: Head, what: str) -> None:
 
 
 def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:
-    """At most `per_topic` documents of each topic, drawn by the seed; more would never be seen."""
+    """At most `per_topic` documents of each topic, drawn by the seed."""
     if per_topic is None:
         return documents
     order = random.Random(seed).sample(documents, len(documents))

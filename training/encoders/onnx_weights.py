@@ -88,13 +88,18 @@ class WeightReader:
 
     def levelling(self, product: NodeProto, channels: int) -> Floats | None:
         """What each channel is multiplied by before it is quantised for a product, (channels,)."""
-        name = product.input[0]
-        while (node := self.producer.get(name)) is not None and node.op_type in _SAME:
+        name, scaled = product.input[0], False
+        while (node := self.producer.get(name)) is not None:
+            if node.op_type == "Mul":
+                found = (self.constant(i) for i in node.input)
+                factors = next((f for f in found if f is not None and f.shape == (channels,)), None)
+                if factors is not None or scaled:
+                    return factors
+                scaled = True  # by each row's own factor, which comes after the levelling
+            elif node.op_type not in _SAME:
+                return None
             name = node.input[0]
-        if node is None or node.op_type != "Mul":
-            return None
-        found = (self.constant(i) for i in node.input)
-        return next((f for f in found if f is not None and f.shape == (channels,)), None)
+        return None
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:

@@ -199,8 +199,11 @@ def _label_table(entry: dict[str, Any]) -> str:
 def _head_table(manifest: Manifest) -> str:
     rows = ["| head | kind | labels | |", "|---|---|---|---|"]
     for head in manifest.heads:
-        note = "experimental" if head.experimental else ""
-        rows.append(f"| {head.name} | {head.kind} | {', '.join(head.labels)} | {note} |")
+        notes = ["experimental"] if head.experimental else []
+        if head.mirrored:
+            notes.append("reads a text of one sentence both ways round")
+        told = "; ".join(notes)
+        rows.append(f"| {head.name} | {head.kind} | {', '.join(head.labels)} | {told} |")
     return "\n".join(rows)
 
 

@@ -28,8 +28,9 @@ from serving.windows import token_batches
 from training.corpora import load
 from training.evaluation.development import DEV_SPLITS, dev_sets
 from training.export.gate import every_nth, head_loss
+from training.export.observation import calibration_inputs
 from training.export.onnx_export import export_fp32
-from training.export.quantisation import SCHEMES, Scheme, calibration_inputs, quantise
+from training.export.quantisation import SCHEMES, Scheme, quantise
 from training.export.torch_backend import TorchBackend
 from training.preparation import prepare
 from training.runs import Run, RunError

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from serving.bundle import MODEL
 from serving.runtime import OnnxBackend
-from training.export.quantisation import ExportError, Inputs, Scheme, full_disk, quantise
+from training.export.observation import Inputs
+from training.export.quantisation import ExportError, Scheme, full_disk, quantise
 from training.export.torch_backend import LogitsModel, TorchBackend
 
 __all__ = ["ExportError", "export", "export_fp32"]

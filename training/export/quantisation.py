@@ -2,8 +2,9 @@
 
 Weights are int8 with a scale a column, tables of embeddings int8 with a scale a row, whatever the
 scheme. With texts to calibrate on, weights are rounded such that what a column loses shows least
-in its products with what these texts make of its inputs. The schemes differ in the scale of
-activations:
+in its products with what these texts make of its inputs; in static and rowwise the channels of
+activations are levelled first: those that reach far are shrunk, and their weights grown by as much
+(Xiao et al. 2023, SmoothQuant). The schemes differ in the scale of activations:
 
 dynamic: one for a whole batch, as it comes; an answer depends on its batch-mates and on padding.
 static:  one for good, from texts that are run through the model beforehand.
@@ -13,23 +14,19 @@ rowwise: one for every piece, as it comes; no piece sees another's (Yao et al. 2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 from onnx import NodeProto, helper
 
 from annotations.errors import KhabarError
 from training.export.graph import CONTRIB, Graph, matrix_products, node, simplify
-from training.export.rounding import int8, int8_compensated, mean_products
+from training.export.observation import Floats, Inputs, Observed, observe
+from training.export.rounding import int8, int8_compensated
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Inputs = Mapping[str, Ints]  # input_ids, attention_mask, segments, each (batch, pieces)
 Scheme = Literal["dynamic", "static", "rowwise"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
@@ -39,7 +36,8 @@ WEIGHT_LEVELS = 64
 ROW_LEVELS = 127
 GELU_LOWEST = 0.17  # GELU is never below -0.17, so only its maximum has to be looked for
 GELU_ZERO = 20  # of 255 levels, those that negative values get
-SMOOTHING = 0.5  # how much of a channel's range weights take over from activations
+# how much of a channel's range weights take over from activations
+LEVELLING = {"static": 0.5, "rowwise": 0.7}
 ONE = np.ones(1, np.float32)  # what channels are divided by that are left as they are
 
 
@@ -62,17 +60,24 @@ def quantise(
         raise ExportError(f"quantisation {scheme!r} is unknown; known are {', '.join(SCHEMES)}")
     graph = Graph.load(fp32)
     simplify(graph)
+    read = {part.input[0] for part in matrix_products(graph)}
     inputs = list(calibration or ())
+    if scheme == "static" and not inputs:
+        raise ExportError(
+            "static quantisation needs texts to measure activations on; give calibration inputs, "
+            "or take rowwise"
+        )
+    seen = observe(graph, sorted(read), inputs) if inputs else {}
+    _require_finite(seen)
     activations: _Activations
     if scheme == "dynamic":
         activations = _Dynamic()
     elif scheme == "rowwise":
-        activations = _Rowwise(graph)
+        activations = _Rowwise(graph, seen)
     else:
-        activations = _Static(graph, inputs)
-    products = _products_of_inputs(graph, inputs) if inputs else {}
+        activations = _Static(graph, seen)
     _int8_tables(graph)
-    _int8_products(graph, activations, products)
+    _int8_products(graph, activations, seen)
     write_whole(target, graph.serialised())
 
 
@@ -136,45 +141,67 @@ class _Activations(Protocol):
         ...
 
 
-def _products_of_inputs(graph: Graph, calibration: Sequence[Inputs]) -> dict[str, Floats]:
-    """The mean products of the channels of each value that a linear layer reads, (channels,
-    channels), by its name.
-    """
-    values = list(dict.fromkeys(part.input[0] for part in matrix_products(graph)))
-    means = mean_products(_seen(graph, values, calibration))
-    for name, mean in zip(values, means, strict=True):
-        if not np.isfinite(mean).all():
+def _require_finite(seen: Mapping[str, Observed]) -> None:
+    for name, value in seen.items():
+        if not np.isfinite(value.products).all():
             raise ExportError(
                 f"{name}: of the texts to calibrate on some make it grow beyond all numbers; the "
                 "model is broken or diverged, train it anew at a lower learning rate"
             )
-    return dict(zip(values, means, strict=True))
 
 
-def _int8_products(graph: Graph, activations: _Activations, products: Mapping[str, Floats]) -> None:
-    """Linear layers in whole numbers; `products` are those of their inputs, where known."""
-    linear = {part.output[0] for part in matrix_products(graph)}
+def _matrices(graph: Graph) -> dict[str, list[NodeProto]]:
+    """The linear layers of each value that any reads."""
+    found: dict[str, list[NodeProto]] = {}
+    for part in matrix_products(graph):
+        found.setdefault(part.input[0], []).append(part)
+    return found
+
+
+def levelling(graph: Graph, seen: Mapping[str, Observed], strength: float) -> dict[str, Floats]:
+    """What each channel of the values that linear layers read is divided by, (channels,), 1 in the
+    geometric mean: its reach to the power of `strength` by that of its weights to the rest.
+    """
+    found: dict[str, Floats] = {}
+    for x, parts in _matrices(graph).items():
+        weights = np.max([np.abs(graph.constants[p.input[1]]).max(axis=1) for p in parts], axis=0)
+        reach, largest = np.maximum(seen[x].reach, 1e-5), np.maximum(weights, 1e-5)
+        factors = reach**strength / largest ** (1 - strength)
+        found[x] = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+    return found
+
+
+def _int8_products(graph: Graph, activations: _Activations, seen: Mapping[str, Observed]) -> None:
+    """Linear layers in whole numbers; `seen` are their inputs, where known."""
+    matrices = _matrices(graph)
+    linear = {part.output[0] for parts in matrices.values() for part in parts}
     nodes: list[NodeProto] = []
-    begun: set[str] = set()
     for part in graph.nodes:
         if part.output[0] not in linear:
             nodes.append(part)
             continue
-        x, matrix, output = part.input[0], part.input[1], part.output[0]
-        if x not in begun:
-            begun.add(x)
+        x, output = part.input[0], part.output[0]
+        if x in matrices:
             nodes.extend(activations.quantised(x))
-        factors = activations.factors(x)
-        weights = graph.constants[matrix] * factors[:, None]
-        if x in products:
-            levelled = products[x] / np.outer(factors, factors)
-            columns, scales = int8_compensated(weights, levelled, WEIGHT_LEVELS)
-        else:
-            columns, scales = int8(weights, axis=0, levels=WEIGHT_LEVELS)
-        graph.constant(f"{output}.int8", columns)
-        graph.constant(f"{output}.scales", scales[0])
+            _round(graph, matrices.pop(x), activations.factors(x), seen.get(x))
         nodes.extend(activations.product(x, output, output))
     graph.nodes = nodes
+
+
+def _round(graph: Graph, parts: list[NodeProto], factors: Floats, seen: Observed | None) -> None:
+    """Write the matrices of one input in whole numbers, and the scales of their columns."""
+    each = [graph.constants[part.input[1]] for part in parts]
+    weights = np.concatenate(each, axis=1) * factors[:, None]
+    if seen is None:
+        columns, scales = int8(weights, axis=0, levels=WEIGHT_LEVELS)
+    else:
+        products = seen.products / np.outer(factors, factors)
+        columns, scales = int8_compensated(weights, products, WEIGHT_LEVELS)
+    ends = np.cumsum([matrix.shape[1] for matrix in each])
+    for part, matrix, end in zip(parts, each, ends, strict=True):
+        own = slice(end - matrix.shape[1], end)
+        graph.constant(f"{part.output[0]}.int8", columns[:, own])
+        graph.constant(f"{part.output[0]}.scales", scales[0, own])
 
 
 class _Dynamic:
@@ -194,10 +221,13 @@ class _Dynamic:
 class _Rowwise:
     """A scale a piece, from its largest value; the zero point is the middle of the bytes.
 
-    The product comes in units of the row, and is multiplied by the row's scale.
+    The product comes in units of the row, and is multiplied by the row's scale. Channels are
+    levelled where texts to calibrate on were seen, but for those of GELU, whose lowest is known.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, seen: Mapping[str, Observed]) -> None:
+        self.graph = graph
+        self.levelling = levelling(graph, seen, LEVELLING["rowwise"]) if seen else {}
         self.gelus = {part.output[0] for part in graph.nodes if part.op_type == "Gelu"}
         self.one = graph.constant("row.one", np.array(1, np.float32))
         self.last = graph.constant("row.last_axis", np.array([-1], np.int64))
@@ -218,19 +248,26 @@ class _Rowwise:
 
     def quantised(self, x: str) -> list[NodeProto]:
         kind = int(x in self.gelus)
-        size = [] if kind else [node("Abs", [x], f"{x}.size")]
-        measured = x if kind else f"{x}.size"
+        level, begun = x, []
+        if kind == 0 and x in self.levelling:
+            level = f"{x}.levelled"
+            self.graph.constant(f"{x}.factors", 1 / self.levelling[x])
+            begun.append(node("Mul", [x, f"{x}.factors"], level))
+        measured = level
+        if kind == 0:
+            measured = f"{x}.size"
+            begun.append(node("Abs", [level], measured))
         return [
-            *size,
+            *begun,
             node("ReduceMax", [measured, self.last], f"{x}.maximum", keepdims=1),
             node("Max", [f"{x}.maximum", self.floors[kind]], f"{x}.largest"),
             node("Div", [self.levels[kind], f"{x}.largest"], f"{x}.factor"),
-            node("Mul", [x, f"{x}.factor"], f"{x}.levels"),
+            node("Mul", [level, f"{x}.factor"], f"{x}.levels"),
             node("QuantizeLinear", [f"{x}.levels", self.one, self.zeros[kind]], f"{x}.int8"),
         ]
 
     def factors(self, x: str) -> Floats:
-        return ONE
+        return ONE if x in self.gelus else self.levelling.get(x, ONE)
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         kind = int(x in self.gelus)
@@ -242,28 +279,19 @@ class _Rowwise:
 
 
 class _Static:
-    """One scale and zero point for good, after channels are levelled: those that reach far are
-    shrunk, and the weights grown by as much (Xiao et al. 2023, SmoothQuant).
-    """
+    """One scale and zero point for good, after channels are levelled."""
 
-    def __init__(self, graph: Graph, calibration: Sequence[Inputs]) -> None:
+    def __init__(self, graph: Graph, seen: Mapping[str, Observed]) -> None:
         self.graph = graph
-        products: dict[str, list[Floats]] = {}
-        for part in matrix_products(graph):
-            products.setdefault(part.input[0], []).append(graph.constants[part.input[1]])
-        self.levelling: dict[str, Floats] = {}
-        self.ranges: dict[str, tuple[float, float]] = {}
-        for x, (low, high) in channel_ranges(graph, list(products), calibration).items():
-            reach = np.maximum(np.maximum(-low, high), 1e-5)
-            weight = np.maximum(np.max([np.abs(w).max(axis=1) for w in products[x]], axis=0), 1e-5)
-            factors = (reach**SMOOTHING / weight ** (1 - SMOOTHING)).astype(np.float32)
-            self.levelling[x] = factors
-            self.ranges[x] = float((low / factors).min()), float((high / factors).max())
+        self.seen = seen
+        self.levelling = levelling(graph, seen, LEVELLING["static"])
 
     def quantised(self, x: str) -> list[NodeProto]:
-        low, high = min(self.ranges[x][0], 0.0), max(self.ranges[x][1], 0.0)
-        scale = (high - low) / 255
-        self.graph.constant(f"{x}.factors", 1 / self.levelling[x])
+        factors = self.levelling[x]
+        low = min(float((self.seen[x].low / factors).min()), 0.0)
+        high = max(float((self.seen[x].high / factors).max()), 0.0)
+        scale = max(high - low, 1e-5) / 255
+        self.graph.constant(f"{x}.factors", 1 / factors)
         self.graph.constant(f"{x}.scale", np.array(scale, np.float32))
         self.graph.constant(f"{x}.zero", np.array(round(-low / scale), np.uint8))
         return [
@@ -281,55 +309,3 @@ class _Static:
 def _product(x: str, scale: str, zero: str, matrix: str, output: str) -> NodeProto:
     inputs = [f"{x}.int8", f"{matrix}.int8", scale, f"{matrix}.scales", zero]
     return node("MatMulIntegerToFloat", inputs, output, CONTRIB)
-
-
-def channel_ranges(
-    graph: Graph, values: Sequence[str], calibration: Sequence[Inputs]
-) -> dict[str, tuple[Floats, Floats]]:
-    """The lowest and highest value of each channel of some values of the fp32 graph, (channels,)
-    each, over the pieces of the calibration inputs that are not padding.
-    """
-    if not calibration:
-        raise ExportError(
-            "static quantisation needs texts to measure activations on; give calibration inputs, "
-            "or take rowwise"
-        )
-    found: dict[str, tuple[Floats, Floats]] = {}
-    for arrays in _seen(graph, values, calibration):
-        for name, rows in zip(values, arrays, strict=True):
-            low, high = rows.min(axis=0), rows.max(axis=0)
-            if name in found:
-                low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
-            found[name] = low, high
-    return found
-
-
-def _seen(
-    graph: Graph, values: Sequence[str], calibration: Iterable[Inputs]
-) -> Iterator[list[Floats]]:
-    """What the fp32 graph makes of each calibration input: of each value (rows, channels), a row a
-    piece that is not padding, or a text.
-    """
-    session = onnxruntime.InferenceSession(
-        graph.serialised(outputs=values), providers=["CPUExecutionProvider"]
-    )
-    for inputs in calibration:
-        real = inputs["attention_mask"].astype(bool)
-        arrays = session.run(list(values), dict(inputs))
-        yield [
-            (array[real] if array.shape[:-1] == real.shape else array).reshape(-1, array.shape[-1])
-            for array in arrays
-        ]
-
-
-def calibration_inputs(examples: Sequence[Any], count: int = 128) -> list[Inputs]:
-    """Every n-th of a recipe's training examples (`Prepared.dataset`), at least `count` of them, as
-    an input of its own: of large sources the most, of a source of a few texts perhaps none.
-    """
-    step = max(len(examples) // count, 1)
-    inputs: list[Inputs] = []
-    for i in range(0, len(examples), step):
-        ids = np.asarray([examples[i]["input_ids"]], np.int64)
-        segments = np.asarray([examples[i]["segments"]], np.int64)
-        inputs.append({"input_ids": ids, "attention_mask": np.ones_like(ids), "segments": segments})
-    return inputs

@@ -4,8 +4,6 @@ others of its column make good (Frantar et al. 2023, GPTQ).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -63,19 +61,3 @@ def _influence(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     damped[np.diag_indices_from(damped)] += DAMPING * np.trace(products) / len(products)
     lower = np.linalg.cholesky(np.linalg.inv(damped))
     return np.ascontiguousarray(lower.T)
-
-
-def mean_products(rows: Iterable[Sequence[Floats]]) -> list[Floats]:
-    """The mean products, (channels, channels) each, of several values of which rows come together:
-    of each value (rows, channels).
-    """
-    sums: list[Floats] = []
-    counts: list[int] = []
-    for arrays in rows:
-        if not sums:
-            sums = [np.zeros((array.shape[1],) * 2, np.float32) for array in arrays]
-            counts = [0] * len(arrays)
-        for i, array in enumerate(arrays):
-            sums[i] += array.T @ array
-            counts[i] += len(array)
-    return [total / max(count, 1) for total, count in zip(sums, counts, strict=True)]
