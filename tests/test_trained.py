@@ -171,6 +171,32 @@ def test_a_run_is_averaged_with_a_bundle_that_it_comes_from(
     assert told["encoder"] == "tiny" and data <= {row["name"] for row in told["data"]}
 
 
+def test_a_run_is_averaged_with_one_that_it_goes_on_from_and_not_the_other_way_round(
+    steps: list[Path], tmp_path: Path
+) -> None:
+    _, second, third = steps
+    before, after = (Run(run).model().state_dict() for run in (second, third))
+    found = trained_weights(folder_of(mean_of([third, second]), tmp_path / "cache"))
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, (before[name] + after[name]) / 2, rtol=0, atol=1e-6)
+    assert any(not torch.equal(weight, after[name]) for name, weight in before.items())
+    with pytest.raises(RunError, match=r"third: differs from .*second in the weights it began at;"):
+        folder_of(mean_of([second, third]), tmp_path / "cache")
+
+
+def test_a_run_that_went_on_since_is_not_what_another_began_at(
+    steps: list[Path], tmp_path: Path
+) -> None:
+    _, second, third = steps
+    first, then = tmp_path / "first", tmp_path / "then"
+    shutil.copytree(second, first)
+    run_recipe(going_on(first, *QUICK), then)
+    (checkpoint,) = first.glob("checkpoint-*")
+    shutil.copy(next(third.glob("checkpoint-*")) / "model.safetensors", checkpoint)
+    with pytest.raises(RunError, match=r"first: differs from .*then in the weights it began at;"):
+        folder_of(mean_of([then, first]), tmp_path / "cache")
+
+
 def test_a_bundle_that_does_not_fit_is_not_averaged(
     steps: list[Path], branches: list[Path], smoke_run: Path, tmp_path: Path
 ) -> None:

