@@ -56,6 +56,18 @@ def smoke_bundle(smoke_run: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smoke_fp32(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph of the smoke run in fp32."""
+    from tests.framed_rows import PAD
+    from training.export.onnx_export import export_fp32
+    from training.runs import Run
+
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    export_fp32(Run.open(smoke_run).model(), path, PAD)
+    return path
+
+
+@pytest.fixture(scope="session")
 def default_tagger() -> Tagger:
     """The Tagger of the shipped bundle."""
     return Tagger.default()

@@ -4,9 +4,7 @@ others, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,21 +14,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Bundle, Head
-from serving.runtime import OnnxBackend, padded
+from serving.runtime import OnnxBackend
+from tests.framed_rows import Rows, batch, examples, framed
 from tests.small_disk import small_files
 from training.export.graph import Graph, simplify
 from training.export.observation import Inputs, calibration_inputs
-from training.export.onnx_export import export_fp32
 from training.export.quantisation import (
     SCHEMES,
     ExportError,
     Scheme,
     quantise,
 )
-from training.runs import Run
-
-PAD = 1
-Rows = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 @pytest.fixture(scope="module")
@@ -39,55 +33,14 @@ def heads(smoke_bundle: Path) -> tuple[Head, ...]:
 
 
 @pytest.fixture(scope="module")
-def fp32(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The graph of the smoke run in fp32."""
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export_fp32(Run.open(smoke_run).model(), path, PAD)
-    return path
-
-
-def framed(lengths: Sequence[int], seed: int) -> Rows:
-    """Made-up rows, every third of them a pair."""
-    random = np.random.default_rng(seed)
-    rows: Rows = []
-    for i, length in enumerate(lengths):
-        ids = random.integers(4, 200, length)
-        segments = np.ones(length, np.int64)
-        segments[[0, -1]] = 0
-        if i % 3 == 0:
-            segments[length // 2 : -1] = 2
-        rows.append((ids, segments))
-    return rows
-
-
-def batch(rows: Rows, longest: int = 0) -> tuple[NDArray[np.int64], ...]:
-    """Rows as one batch, padded to the longest or further."""
-    filler = np.zeros(longest, np.int64)
-    ids, segments, mask = (
-        padded([*columns, filler + value], value)[: len(rows)]
-        for columns, value in (
-            ([ids for ids, _ in rows], PAD),
-            ([segments for _, segments in rows], 0),
-            ([np.ones(len(ids), np.int64) for ids, _ in rows], 0),
-        )
-    )
-    return ids, mask, segments
-
-
-def examples(seed: int) -> list[dict[str, Any]]:
-    rows = framed([12, 40, 25, 80, 9, 33] * 4, seed)
-    return [{"input_ids": ids.tolist(), "segments": part.tolist()} for ids, part in rows]
-
-
-@pytest.fixture(scope="module")
 def backends(
-    fp32: Path, heads: tuple[Head, ...], tmp_path_factory: pytest.TempPathFactory
+    smoke_fp32: Path, heads: tuple[Head, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, OnnxBackend]:
     folder = tmp_path_factory.mktemp("int8")
-    found = {"fp32": OnnxBackend(fp32, heads, threads=2)}
+    found = {"fp32": OnnxBackend(smoke_fp32, heads, threads=2)}
     for scheme in SCHEMES:
         path = folder / f"{scheme}.onnx"
-        quantise(fp32, path, scheme, calibration_inputs(examples(seed=1)))
+        quantise(smoke_fp32, path, scheme, calibration_inputs(examples(seed=1)))
         found[scheme] = OnnxBackend(path, heads, threads=2)
     assert {path.name for path in folder.iterdir()} == {f"{scheme}.onnx" for scheme in SCHEMES}
     return found
@@ -136,12 +89,12 @@ def test_every_scheme_stays_close_to_fp32(backends: dict[str, OnnxBackend], sche
 @pytest.mark.parametrize("scheme", ["dynamic", "rowwise"])
 def test_texts_to_calibrate_on_bring_int8_nearer_to_fp32(
     backends: dict[str, OnnxBackend],
-    fp32: Path,
+    smoke_fp32: Path,
     heads: tuple[Head, ...],
     tmp_path: Path,
     scheme: Scheme,
 ) -> None:
-    quantise(fp32, tmp_path / "model.onnx", scheme)
+    quantise(smoke_fp32, tmp_path / "model.onnx", scheme)
     inputs = batch(framed([12, 40, 25, 80, 9, 33] * 4, seed=6))
     real = inputs[1].astype(bool)
     wanted = backends["fp32"].run(*inputs)
@@ -153,27 +106,27 @@ def test_texts_to_calibrate_on_bring_int8_nearer_to_fp32(
         assert calibrated < 0.9 * nearest, (name, nearest, calibrated)
 
 
-def test_without_calibration_static_is_refused(fp32: Path, tmp_path: Path) -> None:
+def test_without_calibration_static_is_refused(smoke_fp32: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"static quantisation needs texts .* or take rowwise"):
-        quantise(fp32, tmp_path / "model.onnx", "static")
+        quantise(smoke_fp32, tmp_path / "model.onnx", "static")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_old_file_whole(fp32: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_whole(smoke_fp32: Path, tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
     told = r"model\.onnx.*File too large.*make room"
     with small_files(), pytest.raises(ExportError, match=told):
-        quantise(fp32, target)
+        quantise(smoke_fp32, target)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert target.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_products_of_bytes_in_pairs_fit_sixteen_bits(
-    fp32: Path, tmp_path: Path, scheme: Scheme
+    smoke_fp32: Path, tmp_path: Path, scheme: Scheme
 ) -> None:
-    quantise(fp32, tmp_path / "model.onnx", scheme, calibration_inputs(examples(seed=1)))
+    quantise(smoke_fp32, tmp_path / "model.onnx", scheme, calibration_inputs(examples(seed=1)))
     graph = onnx.load(str(tmp_path / "model.onnx")).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     products = [part for part in graph.node if part.op_type == "MatMulIntegerToFloat"]
@@ -225,13 +178,13 @@ def test_a_simplified_graph_computes_the_same(kinds: str) -> None:
 
 
 def test_simplifying_the_model_changes_nothing_of_what_it_says(
-    fp32: Path, heads: tuple[Head, ...], tmp_path: Path
+    smoke_fp32: Path, heads: tuple[Head, ...], tmp_path: Path
 ) -> None:
-    graph = Graph.load(fp32)
+    graph = Graph.load(smoke_fp32)
     simplify(graph)
     (tmp_path / "simple.onnx").write_bytes(graph.serialised())
     inputs = batch(framed([40, 7, 90, 33], seed=7))
-    wanted = OnnxBackend(fp32, heads).run(*inputs)
+    wanted = OnnxBackend(smoke_fp32, heads).run(*inputs)
     found = OnnxBackend(tmp_path / "simple.onnx", heads).run(*inputs)
     for name, logits in wanted.items():
         np.testing.assert_allclose(found[name], logits, rtol=0, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.export.observation import observed
+from training.export.observation import observe_rows
 from training.export.rounding import int8, int8_compensated
 
 Floats = NDArray[np.float32]
@@ -50,7 +50,7 @@ def loss(inputs: Floats, weights: Floats, rounded: tuple[NDArray[np.int8], Float
 def test_compensated_products_lose_less_also_on_inputs_not_seen(channels: int) -> None:
     inputs = correlated(3000, channels, seed=1)
     weights = np.random.default_rng(2).normal(size=(channels, 30)).astype(np.float32)
-    products = observed([[inputs[:2000]]])[0].products
+    products = observe_rows([[inputs[:2000]]])[0].products
     nearest, compensated = int8(weights, 0, 64), int8_compensated(weights, products, 64)
     assert compensated[0].dtype == np.int8
     assert np.abs(compensated[0]).max() <= 64
@@ -82,7 +82,7 @@ def test_channels_may_be_levelled_before_they_are_rounded() -> None:
     inputs = correlated(2000, 40, seed=6)
     weights = np.random.default_rng(7).normal(size=(40, 30)).astype(np.float32)
     factors = np.random.default_rng(8).lognormal(size=40).astype(np.float32)
-    products = observed([[inputs]])[0].products
+    products = observe_rows([[inputs]])[0].products
     levelled, grown = inputs / factors, weights * factors[:, None]
     compensated = int8_compensated(grown, products / np.outer(factors, factors), 64)
     assert loss(levelled, grown, compensated) < 0.5 * loss(levelled, grown, int8(grown, 0, 64))

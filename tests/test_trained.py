@@ -184,17 +184,21 @@ def test_a_run_is_averaged_with_one_that_it_goes_on_from_and_not_the_other_way_r
         folder_of(mean_of([second, third]), tmp_path / "cache")
 
 
-def test_a_run_that_went_on_since_is_not_what_another_began_at(
+def test_of_steps_in_between_each_began_where_the_one_before_it_ended(
     steps: list[Path], tmp_path: Path
 ) -> None:
     _, second, third = steps
-    first, then = tmp_path / "first", tmp_path / "then"
+    first, then, last = (tmp_path / name for name in ("first", "then", "last"))
     shutil.copytree(second, first)
     run_recipe(going_on(first, *QUICK), then)
+    run_recipe(going_on(then, *QUICK), last)
+    assert folder_of(mean_of([last, first]), tmp_path / "cache").is_dir()
     (checkpoint,) = first.glob("checkpoint-*")
     shutil.copy(next(third.glob("checkpoint-*")) / "model.safetensors", checkpoint)
-    with pytest.raises(RunError, match=r"first: differs from .*then in the weights it began at;"):
-        folder_of(mean_of([then, first]), tmp_path / "cache")
+    for run in (then, last):
+        words = rf"first: differs from {run} in the weights it began at; .* is where it was"
+        with pytest.raises(RunError, match=words):
+            folder_of(mean_of([run, first]), tmp_path / "cache")
 
 
 def test_a_bundle_that_does_not_fit_is_not_averaged(

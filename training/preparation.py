@@ -25,7 +25,7 @@ from training.label_sets import head_labels, teaching
 from training.losses import class_weights
 from training.runs import DATA, read_json, write_text
 from training.settings import Recipe, Source
-from training.source_documents import development_texts, training_documents
+from training.source_documents import POOLED, development_texts, training_documents
 from training.teachers import taught_examples, teachers_of
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
                 "what is annotated there, or remove it"
             )
         rows = range(len(examples), len(examples) + len(made))
-        pooled = head.kind in ("text", "pair")
+        pooled = head.kind in POOLED
         classes = [example.labels[0] for example in made] if pooled else ()
         weight = source.passes / (1 + (source.variants.count if source.variants else 0))
         sources.append(SourceExamples(source.head, rows, weight, source.per_class, classes))

@@ -20,7 +20,9 @@ from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
 
-WORDS = ("nested", "flat")  # kinds of heads that read words
+# kinds of heads, by what they read
+WORDS = ("nested", "flat")
+POOLED = ("text", "pair")
 
 
 def development_texts(recipe: Recipe) -> HeldOut:
@@ -38,11 +40,11 @@ def training_documents(
     of development texts.
     """
     if source.per_class is not None:
-        _require_kind(("text", "pair"), head, f"source {source.corpus}: per_class")
+        _require_kind(POOLED, head, f"source {source.corpus}: per_class")
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
-    most = source.per_class and source.per_class * max(recipe.optimiser.epochs, 1)
-    # of a text's topic more would never be seen; of its pairs each has a label of its own
-    drawn = _drawn(found, most, recipe.seed) if head.kind == "text" else found
+    drawn = found
+    if source.per_class is not None and head.kind == "text":  # pairs are drawn later, by label
+        drawn = _drawn(found, source.per_class * max(recipe.optimiser.epochs, 1), recipe.seed)
     if source.documents is not None and source.documents < len(drawn):
         drawn = random.Random(recipe.seed).sample(drawn, source.documents)
     documents, copies = without_copies(drawn, held_out)
@@ -72,14 +74,12 @@ def _require_kind(kinds: tuple[str, ...], head: Head, what: str) -> None:
     if head.kind not in kinds:
         raise ConfigError(
             f"{what}: only for heads of kind {' or '.join(kinds)}, {head.name!r} is {head.kind}; "
-            "leave them out"
+            "leave that out"
         )
 
 
-def _drawn(documents: list[Document], per_topic: int | None, seed: int) -> list[Document]:
+def _drawn(documents: list[Document], per_topic: int, seed: int) -> list[Document]:
     """At most `per_topic` documents of each topic, drawn by the seed."""
-    if per_topic is None:
-        return documents
     order = random.Random(seed).sample(documents, len(documents))
     seen: Counter[str | None] = Counter()
     kept = []

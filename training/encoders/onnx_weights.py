@@ -86,17 +86,16 @@ class WeightReader:
                     waiting += node.output
         return None
 
-    def levelling(self, product: NodeProto, channels: int) -> Floats | None:
-        """What each channel is multiplied by before it is quantised for a product, (channels,)."""
-        name, scaled = product.input[0], False
+    def levelling(self, product: NodeProto) -> Floats | None:
+        """What each channel is multiplied by before it is quantised for a product, (channels,);
+        behind it a row may have a factor of its own.
+        """
+        name = product.input[0]
         while (node := self.producer.get(name)) is not None:
-            if node.op_type == "Mul":
-                found = (self.constant(i) for i in node.input)
-                factors = next((f for f in found if f is not None and f.shape == (channels,)), None)
-                if factors is not None or scaled:
-                    return factors
-                scaled = True  # by each row's own factor, which comes after the levelling
-            elif node.op_type not in _SAME:
+            factors = [i for i in node.input if i.endswith(".factors")]
+            if node.op_type == "Mul" and factors:
+                return self.constant(factors[0])
+            if node.op_type not in _SAME and not name.endswith(".levels"):
                 return None
             name = node.input[0]
         return None
@@ -212,7 +211,7 @@ def _integer_matrix(reader: WeightReader, node: NodeProto) -> Floats | None:
 
 def _as_torch(reader: WeightReader, node: NodeProto, matrix: Array) -> Floats:
     """(in, out) as the model computes it to (out, in), levelling of channels taken back."""
-    factors = reader.levelling(node, len(matrix))
+    factors = reader.levelling(node)
     if factors is not None:
         matrix = matrix * factors[:, None]
     return np.ascontiguousarray(matrix.T, dtype=np.float32)

@@ -87,8 +87,10 @@ def _average(
             counts[name] += 1
 
     for run in others:
-        alike = {k: of for k, of in _ALIKE.items() if k != BEGAN or not _goes_on_from(first, run)}
-        _refuse(run.folder, first, [name for name, of in alike.items() if of(run) != of(first)])
+        unlike = [name for name, of in _ALIKE.items() if of(run) != of(first)]
+        if _BEGAN in unlike and _goes_on_from(first, run):
+            unlike.remove(_BEGAN)
+        _refuse(run.folder, first, unlike)
         add(run.model().state_dict())
     for bundle, folder in bundles.items():
         _refuse(bundle, first, _unlike(folder, first.recipe, model.specs))
@@ -97,11 +99,11 @@ def _average(
     model.load_state_dict({name: weight / counts[name] for name, weight in total.items()})
 
 
+_BEGAN = "the weights it began at"
 # What runs whose weights are averaged must have in common; one that the first goes on from need not
 # have begun where it did.
-BEGAN = "the weights it began at"
 _ALIKE: dict[str, Callable[[Run], Any]] = {
-    BEGAN: lambda run: run.started_from,
+    _BEGAN: lambda run: run.started_from,
     "its heads": lambda run: {n: (h.kind, h.labels) for n, h in run.recipe.heads.items()},
     "normalization": lambda run: run.recipe.normalization,
     "windows": lambda run: run.recipe.windows,
@@ -123,8 +125,8 @@ def _refuse(folder: Path, first: Run, unlike: Sequence[str]) -> None:
     if unlike:
         raise RunError(
             f"{folder}: differs from {first.folder} in {', '.join(unlike)}; average "
-            "runs that began at the same weights or one with another that it goes on from, of "
-            "recipes that differ in how they train"
+            "runs that began at the same weights, or one with another that it goes on from and "
+            "that is where it was, of recipes that differ in how they train"
         )
 
 
@@ -137,11 +139,12 @@ def _steps(run: Run) -> list[Run]:
 
 
 def _goes_on_from(run: Run, other: Run) -> bool:
-    """Whether a run, or one that it goes on from, began at the weights that another has now."""
+    """Whether a run, by as many steps as may be, began at the weights that another has now."""
     for step in _steps(run):
-        settings = step.recipe.encoder
-        if Path(settings.source).resolve() == other.folder.resolve() and not settings.averaged_with:
-            return encoder_fingerprint(step.encoder()) == step.started_from
+        if encoder_fingerprint(step.encoder()) != step.started_from:
+            return False
+        if Path(step.recipe.encoder.source).resolve() == other.folder.resolve():
+            return True
     return False
 
 

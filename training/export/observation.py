@@ -39,10 +39,10 @@ def observe(
     graph: Graph, values: Sequence[str], calibration: Iterable[Inputs]
 ) -> dict[str, Observed]:
     """Some values of the fp32 graph over the calibration inputs, padding left out."""
-    return dict(zip(values, observed(_rows(graph, values, calibration)), strict=True))
+    return dict(zip(values, observe_rows(_rows(graph, values, calibration)), strict=True))
 
 
-def observed(rows: Iterable[Sequence[Floats]]) -> list[Observed]:
+def observe_rows(rows: Iterable[Sequence[Floats]]) -> list[Observed]:
     """Several values of which rows come together, of each value (rows, channels)."""
     lows: list[Floats] = []
     highs: list[Floats] = []

@@ -36,8 +36,11 @@ WEIGHT_LEVELS = 64
 ROW_LEVELS = 127
 GELU_LOWEST = 0.17  # GELU is never below -0.17, so only its maximum has to be looked for
 GELU_ZERO = 20  # of 255 levels, those that negative values get
-# how much of a channel's range weights take over from activations
-LEVELLING = {"static": 0.5, "rowwise": 0.7}
+# how much of a channel's range weights take over from activations: SmoothQuant's own, and what is
+# best where each row has its scale (training/EXPERIMENTS.md, 49)
+STATIC_LEVELLING = 0.5
+ROWWISE_LEVELLING = 0.7
+SMALLEST_SHARE = 0.01  # of the largest reach or weight of a value's channels, that any is taken for
 ONE = np.ones(1, np.float32)  # what channels are divided by that are left as they are
 
 
@@ -53,21 +56,21 @@ def quantise(
 ) -> None:
     """Write the int8 form of an ONNX file.
 
-    Calibration, inputs made of training texts and never of development ones, tells how weights are
-    best rounded; without it each is rounded to the nearest. `static` needs it.
+    Calibration, inputs made of training texts and never of development ones, tells how channels are
+    levelled (not for `dynamic`) and how weights are best rounded; without it channels stay as they
+    are and each weight is rounded to the nearest. `static` needs it.
     """
     if scheme not in SCHEMES:
         raise ExportError(f"quantisation {scheme!r} is unknown; known are {', '.join(SCHEMES)}")
     graph = Graph.load(fp32)
     simplify(graph)
-    read = {part.input[0] for part in matrix_products(graph)}
     inputs = list(calibration or ())
     if scheme == "static" and not inputs:
         raise ExportError(
             "static quantisation needs texts to measure activations on; give calibration inputs, "
             "or take rowwise"
         )
-    seen = observe(graph, sorted(read), inputs) if inputs else {}
+    seen = observe(graph, list(_layers(graph)), inputs) if inputs else {}
     _require_finite(seen)
     activations: _Activations
     if scheme == "dynamic":
@@ -150,7 +153,7 @@ def _require_finite(seen: Mapping[str, Observed]) -> None:
             )
 
 
-def _matrices(graph: Graph) -> dict[str, list[NodeProto]]:
+def _layers(graph: Graph) -> dict[str, list[NodeProto]]:
     """The linear layers of each value that any reads."""
     found: dict[str, list[NodeProto]] = {}
     for part in matrix_products(graph):
@@ -159,31 +162,42 @@ def _matrices(graph: Graph) -> dict[str, list[NodeProto]]:
 
 
 def levelling(graph: Graph, seen: Mapping[str, Observed], strength: float) -> dict[str, Floats]:
-    """What each channel of the values that linear layers read is divided by, (channels,), 1 in the
-    geometric mean: its reach to the power of `strength` by that of its weights to the rest.
+    """What each channel of some values that linear layers read is divided by, (channels,), 1 in the
+    geometric mean: its reach to the power of `strength` by that of its weights to the rest. A
+    channel that was never seen at work stays as it is: nothing tells how far it will reach.
     """
+    layers = _layers(graph)
     found: dict[str, Floats] = {}
-    for x, parts in _matrices(graph).items():
-        weights = np.max([np.abs(graph.constants[p.input[1]]).max(axis=1) for p in parts], axis=0)
-        reach, largest = np.maximum(seen[x].reach, 1e-5), np.maximum(weights, 1e-5)
-        factors = reach**strength / largest ** (1 - strength)
-        found[x] = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+    for x, value in seen.items():
+        rows = [np.abs(graph.constants[part.input[1]]).max(axis=1) for part in layers[x]]
+        factors = _floored(value.reach) ** strength / _floored(np.max(rows, axis=0)) ** (
+            1 - strength
+        )
+        live = value.reach > 0
+        mean = np.exp(np.log(factors[live]).mean()) if live.any() else 1
+        found[x] = np.where(live, factors / mean, 1).astype(np.float32)
     return found
+
+
+def _floored(sizes: Floats) -> Floats:
+    """Sizes of which none is too small beside the largest to be divided by."""
+    largest = float(sizes.max())
+    return np.maximum(sizes, SMALLEST_SHARE * largest) if largest else np.ones_like(sizes)
 
 
 def _int8_products(graph: Graph, activations: _Activations, seen: Mapping[str, Observed]) -> None:
     """Linear layers in whole numbers; `seen` are their inputs, where known."""
-    matrices = _matrices(graph)
-    linear = {part.output[0] for parts in matrices.values() for part in parts}
+    layers = _layers(graph)
+    linear = {part.output[0] for parts in layers.values() for part in parts}
     nodes: list[NodeProto] = []
     for part in graph.nodes:
         if part.output[0] not in linear:
             nodes.append(part)
             continue
         x, output = part.input[0], part.output[0]
-        if x in matrices:
+        if x in layers:
             nodes.extend(activations.quantised(x))
-            _round(graph, matrices.pop(x), activations.factors(x), seen.get(x))
+            _round(graph, layers.pop(x), activations.factors(x), seen.get(x))
         nodes.extend(activations.product(x, output, output))
     graph.nodes = nodes
 
@@ -227,8 +241,9 @@ class _Rowwise:
 
     def __init__(self, graph: Graph, seen: Mapping[str, Observed]) -> None:
         self.graph = graph
-        self.levelling = levelling(graph, seen, LEVELLING["rowwise"]) if seen else {}
         self.gelus = {part.output[0] for part in graph.nodes if part.op_type == "Gelu"}
+        others = {x: value for x, value in seen.items() if x not in self.gelus}
+        self.levelling = levelling(graph, others, ROWWISE_LEVELLING)
         self.one = graph.constant("row.one", np.array(1, np.float32))
         self.last = graph.constant("row.last_axis", np.array([-1], np.int64))
         zeros = (128, GELU_ZERO)
@@ -248,26 +263,25 @@ class _Rowwise:
 
     def quantised(self, x: str) -> list[NodeProto]:
         kind = int(x in self.gelus)
-        level, begun = x, []
-        if kind == 0 and x in self.levelling:
-            level = f"{x}.levelled"
-            self.graph.constant(f"{x}.factors", 1 / self.levelling[x])
-            begun.append(node("Mul", [x, f"{x}.factors"], level))
-        measured = level
+        levelled, begun = x, []
+        if x in self.levelling:
+            levelled = f"{x}.levelled"
+            begun.append(_level(self.graph, x, self.levelling[x]))
+        measured = levelled
         if kind == 0:
             measured = f"{x}.size"
-            begun.append(node("Abs", [level], measured))
+            begun.append(node("Abs", [levelled], measured))
         return [
             *begun,
             node("ReduceMax", [measured, self.last], f"{x}.maximum", keepdims=1),
             node("Max", [f"{x}.maximum", self.floors[kind]], f"{x}.largest"),
             node("Div", [self.levels[kind], f"{x}.largest"], f"{x}.factor"),
-            node("Mul", [level, f"{x}.factor"], f"{x}.levels"),
+            node("Mul", [levelled, f"{x}.factor"], f"{x}.levels"),
             node("QuantizeLinear", [f"{x}.levels", self.one, self.zeros[kind]], f"{x}.int8"),
         ]
 
     def factors(self, x: str) -> Floats:
-        return ONE if x in self.gelus else self.levelling.get(x, ONE)
+        return self.levelling.get(x, ONE)
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         kind = int(x in self.gelus)
@@ -284,18 +298,17 @@ class _Static:
     def __init__(self, graph: Graph, seen: Mapping[str, Observed]) -> None:
         self.graph = graph
         self.seen = seen
-        self.levelling = levelling(graph, seen, LEVELLING["static"])
+        self.levelling = levelling(graph, seen, STATIC_LEVELLING)
 
     def quantised(self, x: str) -> list[NodeProto]:
         factors = self.levelling[x]
         low = min(float((self.seen[x].low / factors).min()), 0.0)
         high = max(float((self.seen[x].high / factors).max()), 0.0)
-        scale = max(high - low, 1e-5) / 255
-        self.graph.constant(f"{x}.factors", 1 / factors)
+        scale = (high - low or 1) / 255
         self.graph.constant(f"{x}.scale", np.array(scale, np.float32))
         self.graph.constant(f"{x}.zero", np.array(round(-low / scale), np.uint8))
         return [
-            node("Mul", [x, f"{x}.factors"], f"{x}.levelled"),
+            _level(self.graph, x, factors),
             node("QuantizeLinear", [f"{x}.levelled", f"{x}.scale", f"{x}.zero"], f"{x}.int8"),
         ]
 
@@ -304,6 +317,12 @@ class _Static:
 
     def product(self, x: str, matrix: str, output: str) -> list[NodeProto]:
         return [_product(x, f"{x}.scale", f"{x}.zero", matrix, output)]
+
+
+def _level(graph: Graph, x: str, factors: Floats) -> NodeProto:
+    """The node that divides the channels of x by their factors."""
+    graph.constant(f"{x}.factors", 1 / factors)
+    return node("Mul", [x, f"{x}.factors"], f"{x}.levelled")
 
 
 def _product(x: str, scale: str, zero: str, matrix: str, output: str) -> NodeProto:
