@@ -20,5 +20,5 @@ def test_what_is_observed_is_that_of_all_rows() -> None:
         np.testing.assert_array_equal(value.reach, np.abs(rows).max(axis=0))
 
 
-def test_of_nothing_nothing_is_observe_rows() -> None:
+def test_of_no_rows_nothing_is_observed() -> None:
     assert observe_rows([]) == []
