@@ -214,7 +214,7 @@ def test_two_blind_annotations_agree_as_the_card_tells() -> None:
 
 
 def test_the_ant_passages_hold_no_text_of_the_corpus() -> None:
-    for name in ("train", "dev", "first", "second"):
+    for name in ("train", "dev", "first", "second", "judged"):
         for line in (ANT / f"{name}.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
             claims = row.pop("claims") or ()  # the project's own sentences
@@ -236,6 +236,35 @@ def test_the_ant_passages_are_joined_and_keep_the_rules(data_folder: Path) -> No
     assert not [c.text for d in everything for c in d.claims or () if c.text in d.text]
     first, second = ant_passages("first", corpus), ant_passages("second", corpus)
     assert_agreement(agreement_report(first, second), ANT / "CARD.md")
+
+
+def test_the_passages_sought_for_judgements_are_apart_from_what_is_scored(
+    data_folder: Path,
+) -> None:
+    corpus = data_folder / "topic_ant" / "train.jsonl.gz"
+    judged = ant_passages("judged", corpus)
+    assert list(problems(judged)) == []
+    assert all(document.entities is None and own(document) for document in judged)
+    held_out = [*load("antnews", "dev"), *load("antnews", "calibration")]
+    assert_apart(judged, held_out)
+    lines = {
+        name: (ANT / f"{name}.jsonl").read_text("utf-8").splitlines()
+        for name in ("judged", "train", "dev")
+    }
+    rows = {name: [json.loads(line) for line in lines[name]] for name in lines}
+    scored = {document.id for document in held_out}
+    articles = {
+        row["passage"]["corpus_id"]
+        for name in ("train", "dev")
+        for row in rows[name]
+        if row["id"] in scored
+    }
+    assert not articles & {row["passage"]["corpus_id"] for row in rows["judged"]}
+    for stance in (stance for document in judged for stance in own(document)):
+        assert stance.start is not None and (stance.label == "neutral") == (not stance.evidence)
+    train = load("antnews-judged", "train")
+    assert len(train) == sum(len(own(document)) for document in judged)
+    assert load("antnews-judged", "calibration") == []
 
 
 @pytest.mark.parametrize("view", ["stances", "claims", "topics"])

@@ -191,10 +191,25 @@ def data_entry(corpus: str) -> dict[str, Any]:
     return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 
 
+def _judged_passages(part: Part) -> list[Document]:
+    """The stances of ANT's passages that were sought for praise and blame. To train on only: in
+    none that news brings by chance are so many targets judged.
+    """
+    if part != "train":
+        return []
+    return stance_views(ant_passages("judged", _ant_texts()))
+
+
+def _ant_texts() -> Path:
+    """ANT's texts, in which the annotated passages stand."""
+    return corpus_file("antnews", "topic_ant/train.jsonl.gz")
+
+
 PAIR_CORPORA = {
     **CLAIM_CORPORA,
     "authored-snippets": partial(short_text_stances, "snippets"),
     "authored-reports": partial(short_text_stances, "reports"),
+    "antnews-judged": _judged_passages,
 }
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
@@ -221,7 +236,7 @@ def load(
         return VIEWS[view](_own_documents(Path(path), part))
     name, _, view = corpus.partition("-")
     if name in get_args(Gold) and view in VIEWS:
-        ant = corpus_file("antnews", "topic_ant/train.jsonl.gz") if name == "antnews" else None
+        ant = _ant_texts() if name == "antnews" else None
         return VIEWS[view](gold_documents(cast(Gold, name), part, ant))
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
@@ -249,5 +264,4 @@ def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:
         yield path, write_documents(path, load("antnews", part))
     for who in ("first", "second"):
         path = folder / f"antnews-{who}.jsonl"
-        corpus = corpus_file("antnews", "topic_ant/train.jsonl.gz")
-        yield path, write_documents(path, ant_passages(who, corpus))
+        yield path, write_documents(path, ant_passages(who, _ant_texts()))

@@ -2,6 +2,7 @@
 
 The texts stay in the corpus and are joined where it is. `first.jsonl` and `second.jsonl` are two
 annotations of the same passages, made apart; `dev.jsonl` is what a third reading made of them.
+`judged.jsonl` are further passages, sought for praise and blame: stances alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from annotations.standoff import read_standoff
 FOLDER = Path(__file__).parent
 
 
-def ant_passages(part: Literal["train", "dev", "first", "second"], corpus: Path) -> list[Document]:
+def ant_passages(
+    part: Literal["train", "dev", "first", "second", "judged"], corpus: Path
+) -> list[Document]:
     """The annotated passages of a part with their texts from `corpus`, ANT's train.jsonl.gz."""
 
     def texts(ids: set[str]) -> dict[str, str]:
