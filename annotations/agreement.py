@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from annotations.errors import DocumentError
 from annotations.schema import Document, Range, Span
 
-_Judged = dict[tuple[Range, str, str | None], str]  # (part, target, holder) -> label
+# (part, target, its start where that tells two stances apart, holder) -> label
+_Judged = dict[tuple[Range, str, int | None, str | None], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +92,39 @@ def partial_agreement(pairs: Sequence[tuple[Document, Document]]) -> SpanAgreeme
     for a, b in pairs:
         if not _both(a, b):
             continue
-        left = sorted(b.entities or (), key=lambda span: (span.start, span.end))
-        first, second = first + len(a.entities or ()), second + len(left)
-        for span in a.entities or ():
-            match = max(
-                (other for other in left if other.label == span.label and _overlap(span, other)),
-                key=lambda other: _overlap(span, other),
-                default=None,
-            )
-            if match is not None:
-                left.remove(match)
-                both += 1
+        sides = [document.entities or () for document in (a, b)]
+        first, second = first + len(sides[0]), second + len(sides[1])
+        for label in {span.label for span in sides[0]}:
+            both += _most_pairs(*([s for s in side if s.label == label] for side in sides))
     return SpanAgreement(first, second, both)
 
 
-def _overlap(a: Span, b: Span) -> int:
-    return max(0, min(a.end, b.end) - max(a.start, b.start))
+def _most_pairs(first: Iterable[Span], second: Iterable[Span]) -> int:
+    """How many pairs of overlapping spans there are at most, a span in one pair.
+
+    The span that ends first takes, of those it overlaps, the one that ends first: what overlaps
+    that one overlaps the others too, so nothing is lost.
+    """
+    left, right = (sorted(side, key=lambda span: span.end) for side in (first, second))
+    pairs = 0
+    while left and right:
+        if right[0].end < left[0].end:
+            left, right = right, left
+        end = left.pop(0).end
+        match = next((i for i, span in enumerate(right) if span.start < end), None)
+        if match is not None:
+            del right[match]
+            pairs += 1
+    return pairs
 
 
 def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> dict[str, Any]:
     """Span F1 (exact, partial and per type), kappa with the share of equal labels for stance (of
     the text, of its parts, of holders), claims and topic, and every disagreement.
 
-    A target that one annotator gave no stance counts as `none`; parts of a text are compared where
-    one of the two judged parts. A stance without scope judges the whole text.
+    Entities and stances are compared where both looked for them. A target that one annotator gave
+    no stance counts as `none`; parts of a text are compared where one of the two judged parts. A
+    stance without scope judges the whole text.
     """
     pairs = paired(first, second)
     rows: dict[str, list[tuple[str, str]]] = {
@@ -175,22 +185,8 @@ def _per_type(pairs: Sequence[tuple[Document, Document]]) -> dict[str, dict[str,
 
 def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str, str]]]:
     """(kind, what about, the labels of both) of every judgement that either made."""
-    everything = (0, len(a.text))
-    own = [_stances(document, everything, holders=False) for document in (a, b)]
-    targets = sorted({target for side in own for _, target, _ in side})
-    parts = {scope for side in own for scope, _, _ in side} - {everything}
-    whole = paragraphs(a.text) if parts else []
-    for scope in (everything, *whole, *sorted(parts - set(whole))):
-        kind = "stance_of_text" if scope == everything else "stance_of_paragraphs"
-        for target in targets:
-            labels = tuple(side.get((scope, target, None), "none") for side in own)
-            if labels == ("none", "none") and scope not in whole:
-                continue  # a target of other parts alone
-            yield kind, target, (labels[0], labels[1])
-    held = [_stances(document, everything, holders=True) for document in (a, b)]
-    sides = [_by_holder(side, held) for side in held]
-    for key in sorted({key for side in sides for key in side}, key=repr):
-        yield "stance_of_holders", key[1], (sides[0].get(key, "none"), sides[1].get(key, "none"))
+    if a.stances is not None and b.stances is not None:
+        yield from _stance_judgements(a, b)
     others = {claim.text: claim.label for claim in b.claims or ()}
     for claim in a.claims or ():
         if claim.text in others:
@@ -199,29 +195,68 @@ def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str,
         yield "topic", "topic", (a.topic, b.topic)
 
 
+def _stance_judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    everything = (0, len(a.text))
+    own = _stances(a, b, everything, holders=False)
+    targets = sorted({target for side in own for _, target, _, _ in side})
+    parts = {scope for side in own for scope, _, _, _ in side} - {everything}
+    whole = paragraphs(a.text) if parts else []
+    if len(whole) == 1:
+        whole = []  # it is the text
+    for scope in (everything, *whole, *sorted(parts - set(whole))):
+        kind = "stance_of_text" if scope == everything else "stance_of_paragraphs"
+        for target in targets:
+            starts = {key[2] for side in own for key in side if key[:2] == (scope, target)}
+            if not starts and scope in whole:
+                starts = {None}  # a target of other parts, which both left out here
+            for start in sorted(starts, key=lambda start: -1 if start is None else start):
+                place = (scope, target, start, None)
+                yield kind, target, (own[0].get(place, "none"), own[1].get(place, "none"))
+    held = _stances(a, b, everything, holders=True)
+    sides = [_by_holder(side, held) for side in held]
+    for key in sorted({key for side in sides for key in side}, key=repr):
+        yield "stance_of_holders", key[1], (sides[0].get(key, "none"), sides[1].get(key, "none"))
+
+
 def _by_holder(own: _Judged, both: Sequence[_Judged]) -> _Judged:
-    """Stances by (part, target, holder); without the holder, whom annotators name in their own
-    words, where neither has more than one for a part and target.
+    """Stances without their holder, whom annotators name in their own words, where neither has
+    more than one for a part and target.
     """
     crowded = {
         place
         for side in both
-        for place, count in Counter((scope, target) for scope, target, _ in side).items()
+        for place, count in Counter(key[:3] for key in side).items()
         if count > 1
     }
-    return {
-        (scope, target, holder if (scope, target) in crowded else None): label
-        for (scope, target, holder), label in own.items()
-    }
+    return {(*key[:3], key[3] if key[:3] in crowded else None): label for key, label in own.items()}
 
 
-def _stances(document: Document, everything: Range, holders: bool) -> _Judged:
-    """The label of each (part, target, holder), of the author or of those whom a text quotes."""
-    return {
-        (stance.scope or everything, stance.target, stance.holder): stance.label
-        for stance in document.stances or ()
-        if (stance.holder is not None) == holders
+def _stances(a: Document, b: Document, everything: Range, holders: bool) -> list[_Judged]:
+    """The labels that each gave, of the author or of those whom a text quotes.
+
+    Where one of the two has a target more than once in a part, its start tells them apart.
+    """
+    sides = [
+        [
+            (s.scope or everything, s)
+            for s in document.stances or ()
+            if (s.holder is not None) == holders
+        ]
+        for document in (a, b)
+    ]
+    repeated = {
+        key[:2]
+        for side in sides
+        for key, count in Counter((part, s.target, s.holder) for part, s in side).items()
+        if count > 1
     }
+    return [
+        {
+            (part, s.target, s.start if (part, s.target) in repeated else None, s.holder): s.label
+            for part, s in side
+        }
+        for side in sides
+    ]
 
 
 def paragraphs(text: str) -> list[Range]:

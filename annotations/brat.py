@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import FormatError, not_utf8
+from annotations.errors import FormatError, naming, not_utf8
 from annotations.jsonl import (
     carried_stances,
     document_from_dict,
@@ -25,7 +25,7 @@ from annotations.jsonl import (
     merge_stances,
 )
 from annotations.offsets import Quoted
-from annotations.regions import Kind, Regions
+from annotations.regions import Kind, Regions, placed_stances
 from annotations.schema import Document, Range, Stance
 
 TARGET, EVIDENCE, SCOPE, STANCE = "Target", "Evidence", "Scope", "Stance"
@@ -79,9 +79,9 @@ def to_ann(document: Document) -> str:
                 f"{document.id}: brat has no type {span.label!r}; use letters, digits, - and _"
             )
         out.add("T", *_bound(span.label, (span.start, span.end), document.text))
-    for stance in document.stances or ():
-        if stance.start is not None and stance.end is not None:
-            _add_stance(out, stance, (stance.start, stance.end), document.text)
+    for stance in placed_stances(document):
+        assert stance.start is not None and stance.end is not None
+        _add_stance(out, stance, (stance.start, stance.end), document.text)
     return "".join(line + "\n" for line in out.lines)
 
 
@@ -118,23 +118,33 @@ def _bound(label: str, place: Range, text: str) -> tuple[str, str]:
 
 
 def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
-    """The documents of a brat folder, by file name; `notes` counts what was repaired or left
-    out.
+    """The documents of a brat folder and of the folders in it, by file name; `notes` counts what
+    was repaired or left out.
+
+    A document without `NAME.json` has its path in the folder for an id.
     """
-    files = sorted(folder.glob("*.txt"))
+    files = sorted(folder.rglob("*.txt"))
     if not files:
         raise FormatError(f"{folder}: no .txt file; give a folder of brat files")
+    places: dict[str, Path] = {}
     for path in files:
         ann = path.with_suffix(".ann")
         if not ann.is_file():
             notes["text without .ann, read as not annotated"] += 1
         lines = _text(ann).split("\n") if ann.is_file() else None
         kept = path.with_suffix(".json")
-        row = _kept(kept) if kept.is_file() else {"id": path.stem}
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        row = _kept(kept) if kept.is_file() else {"id": name}
         try:
-            yield from_ann(_text(path), lines, row, str(ann), notes)
+            document = from_ann(_text(path), lines, row, str(ann), notes, str(kept))
         except (KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"{kept}: malformed ({type(error).__name__}); restore it") from None
+        other = places.setdefault(document.id, path.parent)
+        if other != path.parent:
+            raise FormatError(
+                f"{path}: the id {document.id!r} stands in {other} too; read one of the two alone"
+            )
+        yield document
 
 
 def _kept(path: Path) -> dict[str, Any]:
@@ -156,20 +166,31 @@ def _text(path: Path) -> str:
 
 
 def from_ann(
-    text: str, lines: Iterable[str] | None, row: dict[str, Any], where: str, notes: Counter[str]
+    text: str,
+    lines: Iterable[str] | None,
+    row: dict[str, Any],
+    where: str,
+    notes: Counter[str],
+    row_where: str | None = None,
 ) -> Document:
-    """The document of a text with its `.ann` lines (None: not annotated) and its other fields."""
+    """The document of a text with its `.ann` lines (None: not annotated) and its other fields.
+
+    `where` and `row_where` name their files in errors. Stances are None where the lines have none
+    and `row` does not say that someone looked: brat cannot tell.
+    """
     row = dict(row)
     annotated, kept = row.pop("annotated", True), row.pop("stances", None)
-    document = document_from_dict({**row, "text": text})
-    if lines is None:
-        return replace(document, stances=merge_stances(kept, ()))
+    with naming(row_where or where):
+        document = document_from_dict({**row, "text": text})
+        if lines is None:
+            return replace(document, stances=merge_stances(kept, ()))
     entities, stances = _parse(lines, text, where, notes).read(text, notes)
-    return replace(
-        document,
-        entities=tuple(entities) if entities or annotated else None,
-        stances=merge_stances(kept, stances),
-    )
+    with naming(row_where or where):
+        return replace(
+            document,
+            entities=tuple(entities) if entities or annotated else None,
+            stances=merge_stances(kept, stances),
+        )
 
 
 def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> Regions:
@@ -182,19 +203,28 @@ def _parse(lines: Iterable[str], text: str, where: str, notes: Counter[str]) -> 
         if kind == "T":
             _add_bound(found, columns, text, f"{where}:{number}", notes)
         elif kind in ("A", "M") and fields[0] == STANCE and len(fields) == 3:
-            found.labels[fields[1]] = fields[2]
+            _keep_first(found.labels, fields[1], fields[2], "stance", notes)
         elif kind in ("A", "M") and fields[0] == _NO_EVIDENCE and len(fields) == 2:
             found.without_evidence.add(fields[1])
         elif kind == "R" and fields[0] in (EVIDENCE, SCOPE) and len(fields) == 3:
             found.parts[fields[2].removeprefix("Arg2:")].append(fields[1].removeprefix("Arg1:"))
         elif kind == "#" and len(columns) > 2 and columns[2].startswith("holder: "):
-            found.holders[fields[-1]] = _holder(columns[2].removeprefix("holder: "))
+            holder = _holder(columns[2].removeprefix("holder: "))
+            _keep_first(found.holders, fields[-1], holder, "holder", notes)
         elif kind in ("A", "M", "R", "E", "N", "*", "#"):
             what = {"#": "note", "R": "relation", "E": "event", "N": "normalisation"}
             notes[f"{what.get(kind, 'attribute')} left out: a document has no place for it"] += 1
         else:
             raise FormatError(f"{where}:{number}: no brat line; it begins with {kind!r}")
     return found
+
+
+def _keep_first(
+    table: dict[str, str], target: str, value: str, what: str, notes: Counter[str]
+) -> None:
+    if target in table:
+        notes[f"{what} left out: a target has one"] += 1
+    table.setdefault(target, value)
 
 
 def _holder(note: str) -> str:

@@ -153,13 +153,17 @@ def canonical_label(label: str) -> str:
 def sentence_document(
     sentence: Sentence, identifier: str, label_set: str, natural: bool = False
 ) -> Document:
-    """A sentence as a document: its words joined, its entities as spans of the joined text."""
+    """A sentence as a document: its words joined, its entities as spans of the joined text.
+
+    In the label set coarse PER is a type of its own; elsewhere it is another name of PERS.
+    """
     offsets = word_offsets(sentence.words, natural)
+    name = str if label_set == "coarse" else canonical_label
     return Document(
         id=identifier,
         text=join_words(sentence.words, offsets),
         entities=tuple(
-            Span(offsets[span.start][0], offsets[span.end - 1][1], canonical_label(span.label))
+            Span(offsets[span.start][0], offsets[span.end - 1][1], name(span.label))
             for span in word_spans(sentence)
         ),
         label_set=label_set,
@@ -169,8 +173,9 @@ def sentence_document(
 def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> Iterator[Sentence]:
     """The sentences of a document as words with tags; `notes` counts what CoNLL cannot hold.
 
-    Flat, a word has one tag: of nested entities the outermost stays. Else it has a tag for each
-    entity it is in, the longest first, and `O` where there is none.
+    Flat, a word has one tag: of nested entities the outermost stays, of others that share a word
+    the first. Else it has a tag for each entity it is in, the longest first, and `O` where there is
+    none.
     """
     spans = nested_order(document.entities or ())
     for span in spans:
@@ -183,7 +188,7 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
                 f"{document.id}: {span.label!r} [{span.start}, {span.end}): CoNLL needs a label "
                 f"without spaces and a place in the text of {len(document.text)} code points"
             )
-    _note(notes, "not annotated, written as O: CoNLL has no third", document.entities is None)
+    _note_left_out(document, notes)
     if flat:
         kept = outermost(spans)
         _note(
@@ -192,18 +197,18 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
             len(spans) - len(kept),
         )
         spans = kept
-    _note(notes, "stance left out: CoNLL has none", len(document.stances or ()))
-    _note(notes, "claim left out: CoNLL has none", len(document.claims or ()))
-    _note(notes, "topic left out: CoNLL has none", document.topic is not None)
     held = 0
     for low, high in sentences(document.text):
         ranges = [(low + a, low + b) for a, b in words(document.text[low:high])]
-        found = []
+        found: list[WordSpan] = []
         for span in spans:
             place = words_of(span.start, span.end, ranges) if low <= span.start < high else None
             if place is None:
                 continue
             held += 1
+            if flat and found and place[0] < found[-1].end:
+                notes["entity sharing a word with another left out: flat CoNLL holds one tag"] += 1
+                continue
             first, last = ranges[place[0]], ranges[place[1] - 1]
             if span.end > high:
                 notes["entity cut at the end of its sentence"] += 1
@@ -225,6 +230,17 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
             ),
         )
     _note(notes, "entity without a word left out", len(spans) - held)
+
+
+def _note_left_out(document: Document, notes: Counter[str]) -> None:
+    """Count what of a document is no entity."""
+    _note(notes, "not annotated, written as O: CoNLL has no third", document.entities is None)
+    _note(notes, "stance left out: CoNLL has none", len(document.stances or ()))
+    _note(notes, "claim left out: CoNLL has none", len(document.claims or ()))
+    for name in ("title", "source", "date", "license", "topic", "form"):
+        _note(notes, f"{name} left out: CoNLL has none", getattr(document, name) is not None)
+    if document.label_set != "fine":
+        notes[f"label set {document.label_set} left out: CoNLL names none"] += 1
 
 
 def _note(notes: Counter[str], what: str, count: int) -> None:

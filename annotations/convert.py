@@ -15,9 +15,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from annotations.brat import read_folder, write_folder
-from annotations.conll import document_sentences, read_sentences, sentence_document, write_sentences
+from annotations.conll import (
+    Sentence,
+    document_sentences,
+    entity_types,
+    read_sentences,
+    sentence_document,
+    write_sentences,
+)
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
+from annotations.labels import label_schema
 from annotations.labelstudio import TaskReader, read_tasks, write_tasks
 from annotations.markup import read_markup, write_markup
 from annotations.schema import Document
@@ -70,6 +78,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _label_set(sentences: Iterable[Sentence]) -> str:
+    """`coarse` where all types are coarse ones and not all are fine ones too, else `fine`."""
+    types = {label for sentence in sentences for label in entity_types(sentence)}
+    schema = label_schema()
+    coarse = types <= schema.coarse.keys() and not types <= schema.entities.keys()
+    return "coarse" if coarse else "fine"
+
+
 @dataclass
 class Conversion:
     """How documents are read and written; `notes` counts what was repaired, widened or left out."""
@@ -95,8 +111,11 @@ class Conversion:
             for number, task in enumerate(read_tasks(path), 1):
                 yield reader.document(task, f"{path}: task {number}")
         else:
-            for number, sentence in enumerate(read_sentences(path), 1):
-                yield sentence_document(sentence, f"{path.stem}-{number}", "fine")
+            # a pipe can be read once only
+            held = None if path.is_file() else list(read_sentences(path))
+            label_set = _label_set(read_sentences(path) if held is None else held)
+            for number, sentence in enumerate(read_sentences(path) if held is None else held, 1):
+                yield sentence_document(sentence, f"{path.stem}-{number}", label_set)
 
     def write(
         self,

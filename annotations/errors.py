@@ -2,6 +2,11 @@
 quotes an article.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class KhabarError(Exception):
     """Anything that a user can mend; its message says how."""
@@ -13,6 +18,15 @@ class DocumentError(KhabarError, ValueError):
 
 class FormatError(KhabarError, ValueError):
     """A file that cannot be read as the format it should be in."""
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put the file or task that holds a document before the errors of that document."""
+    try:
+        yield
+    except (DocumentError, FormatError) as error:
+        raise FormatError(f"{where}: {error}") from None
 
 
 def not_utf8(where: str, error: UnicodeDecodeError) -> FormatError:

@@ -16,6 +16,9 @@ _FIELDS = {
     "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances",
     "claims", "topic", "form",
 }  # fmt: skip
+_SPAN_FIELDS = {"start", "end", "label", "text"}
+_STANCE_FIELDS = {"target", "label", "start", "end", "scope", "holder", "evidence"}
+_CLAIM_FIELDS = {"text", "label"}
 _OPTIONAL_STRINGS = ("title", "source", "date", "license", "label_set", "topic", "form")
 
 
@@ -36,12 +39,29 @@ def _string(row: dict[str, Any], name: str) -> str:
     return str(row[name])
 
 
-def _span(row: dict[str, Any]) -> Span:
-    return Span(_offset(row["start"]), _offset(row["end"]), _string(row, "label"))
+def _require_known(row: Any, fields: set[str], what: str) -> None:
+    if not isinstance(row, dict):
+        raise TypeError(f"{what} must be an object, got {type(row).__name__}")
+    unknown = sorted(set(row) - fields)
+    if unknown:
+        raise FormatError(f"unknown field {unknown[0]!r}; {what} has {', '.join(sorted(fields))}")
+
+
+def _span(row: dict[str, Any], text: str) -> Span:
+    """The span of a JSON object; where it brings its surface as `text`, that of the document."""
+    _require_known(row, _SPAN_FIELDS, "an entity")
+    span = Span(_offset(row["start"]), _offset(row["end"]), _string(row, "label"))
+    if row.get("text") is not None and text[span.start : span.end] != _string(row, "text"):
+        raise FormatError(
+            f"{span.label} [{span.start}, {span.end}) is not its text; correct the offsets, in "
+            "code points"
+        )
+    return span
 
 
 def stance_from_dict(row: dict[str, Any]) -> Stance:
-    """The stance of a JSON object."""
+    """The stance of a JSON object; unknown fields are errors."""
+    _require_known(row, _STANCE_FIELDS, "a stance")
     start, end, scope = row.get("start"), row.get("end"), row.get("scope")
     return Stance(
         target=_string(row, "target"),
@@ -55,6 +75,7 @@ def stance_from_dict(row: dict[str, Any]) -> Stance:
 
 
 def _claim(row: dict[str, Any]) -> Claim:
+    _require_known(row, _CLAIM_FIELDS, "a claim")
     return Claim(_string(row, "text"), _string(row, "label"))
 
 
@@ -67,12 +88,10 @@ def _optional_tuple(rows: Any, build: Any) -> Any:
 
 
 def document_from_dict(row: dict[str, Any]) -> Document:
-    """The document of a JSON object; unknown fields and missing ids or texts are errors."""
-    unknown = sorted(set(row) - _FIELDS)
-    if unknown:
-        raise FormatError(
-            f"unknown field {unknown[0]!r}; a document has {', '.join(sorted(_FIELDS))}"
-        )
+    """The document of a JSON object; unknown fields, there and in its annotations, and missing ids
+    or texts are errors, as is an entity with another `text` than stands at its place.
+    """
+    _require_known(row, _FIELDS, "a document")
     for name in ("id", "text"):
         if not isinstance(row.get(name), str):
             raise FormatError(
@@ -90,7 +109,7 @@ def document_from_dict(row: dict[str, Any]) -> Document:
         source=row.get("source"),
         date=row.get("date"),
         license=row.get("license"),
-        entities=_optional_tuple(row.get("entities"), _span),
+        entities=_optional_tuple(row.get("entities"), lambda found: _span(found, row["text"])),
         label_set=row.get("label_set") or "fine",
         stances=_optional_tuple(row.get("stances"), stance_from_dict),
         claims=_optional_tuple(row.get("claims"), _claim),

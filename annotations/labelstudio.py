@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import FormatError, not_utf8
+from annotations.errors import FormatError, naming, not_utf8
 from annotations.jsonl import (
     carried_stances,
     document_from_dict,
@@ -26,7 +26,7 @@ from annotations.jsonl import (
 )
 from annotations.labels import label_schema
 from annotations.offsets import Quoted
-from annotations.regions import KINDS, Regions
+from annotations.regions import KINDS, Regions, placed_stances
 from annotations.schema import Document, Range, Stance
 
 Json = dict[str, Any]
@@ -45,14 +45,13 @@ def to_task(document: Document, model_version: str | None = None) -> Json:
     """
     row = document_to_dict(document)
     carried = {name: row[name] for name in row if name not in ("text", "entities", "topic")}
-    placed = [stance for stance in document.stances or () if stance.start is not None]
     carried["stances"] = carried_stances(row["stances"])
     carried["annotated"] = document.entities is not None
     result = [
         _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
         for i, span in enumerate(document.entities or ())
     ]
-    for i, stance in enumerate(placed):
+    for i, stance in enumerate(placed_stances(document)):
         result.extend(_stance_results(f"s{i}", stance, document.text))
     if document.topic is not None:
         result.append(_item("topic", TOPIC, "choices", {"choices": [document.topic]}))
@@ -99,7 +98,8 @@ class TaskReader:
     document.
 
     Of a task that several people completed, `annotator` (an id or an address) tells whose
-    annotation is read; `predictions` reads predictions where nobody completed a task.
+    annotation is read; `predictions` reads predictions where nobody completed a task. Who completed
+    one looked for entities and for stances.
     """
 
     def __init__(self, annotator: str | None = None, predictions: bool = False) -> None:
@@ -130,16 +130,19 @@ class TaskReader:
         if CARRIED not in data and data.get("title"):
             row["title"] = str(data["title"])
         annotation = self._chosen(task, name)
-        if annotation is None:
-            return replace(document_from_dict(row), stances=merge_stances(kept, ()))
-        document = document_from_dict(row)
+        with naming(where):
+            document = document_from_dict(row)
+            if annotation is None:
+                return replace(document, stances=merge_stances(kept, ()))
         regions, topic = self._regions(annotation.get("result") or [], name)
         entities, stances = regions.read(document.text, self.notes)
-        looked = annotated or "completed_by" in annotation
+        completed = "completed_by" in annotation
+        with naming(where):
+            merged = merge_stances(kept, stances)
         return replace(
             document,
-            entities=tuple(entities) if entities or looked else None,
-            stances=merge_stances(kept, stances),
+            entities=tuple(entities) if entities or annotated or completed else None,
+            stances=() if merged is None and completed else merged,
             topic=topic,
         )
 
@@ -149,9 +152,14 @@ class TaskReader:
         if self.annotator is not None:
             done = [a for a in done if self.annotator in _names(a.get("completed_by"))]
         if len(done) > 1:
-            who = ", ".join(sorted({str(a.get("completed_by")) for a in done}))
+            who = sorted({str(a.get("completed_by")) for a in done})
+            cure = (
+                "say whose with --annotator"
+                if len(who) > 1
+                else "delete all but one in Label Studio and export again"
+            )
             raise FormatError(
-                f"{name}: {len(done)} completed annotations (by {who}); say whose with --annotator"
+                f"{name}: {len(done)} completed annotations (by {', '.join(who)}); {cure}"
             )
         if done:
             return dict(done[0])

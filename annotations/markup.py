@@ -102,6 +102,8 @@ def _document(record: _Record) -> Document:
                     raise FormatError("entities: none beside marked entities; drop one of the two")
                 values["entities"] = None
             elif name in ("id", *_STRINGS):
+                if name in values:
+                    raise FormatError(f"{name} is given twice; is an `@ id:` line missing?")
                 values[name] = _plain(value)
             else:
                 raise FormatError(f"unknown field {name!r}; see annotations/markup.py")

@@ -10,11 +10,24 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from annotations.errors import FormatError, naming
 from annotations.offsets import Quoted, reconcile
-from annotations.schema import Span, Stance
+from annotations.schema import Document, Span, Stance
 
 Kind = Literal["TARGET", "EVIDENCE", "SCOPE"]
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+
+
+def placed_stances(document: Document) -> list[Stance]:
+    """The stances toward a place in the text, which holds their target; another is an error."""
+    placed = [stance for stance in document.stances or () if stance.start is not None]
+    for stance in placed:
+        if document.text[stance.start : stance.end] != stance.target:
+            raise FormatError(
+                f"{document.id}: stance toward {stance.target!r}: the text at [{stance.start}, "
+                f"{stance.end}) is not the target; correct it or use null"
+            )
+    return placed
 
 
 @dataclass
@@ -52,17 +65,18 @@ class Regions:
             if len(scopes) > 1:
                 notes["scope left out: a stance has one"] += len(scopes) - 1
             start, end = where[name]
-            stances.append(
-                Stance(
-                    text[start:end],
-                    self.labels[name],
-                    start,
-                    end,
-                    scopes[0] if scopes else None,
-                    self.holders.get(name),
-                    evidence if evidence or name in self.without_evidence else None,
+            with naming(self.attitudes[name][1].where):
+                stances.append(
+                    Stance(
+                        text[start:end],
+                        self.labels[name],
+                        start,
+                        end,
+                        scopes[0] if scopes else None,
+                        self.holders.get(name),
+                        evidence if evidence or name in self.without_evidence else None,
+                    )
                 )
-            )
         alone = [n for n, (kind, _) in self.attitudes.items() if kind != "TARGET" and n not in used]
         if alone:
             notes["evidence or scope left out: no relation ties it to a target"] += len(alone)

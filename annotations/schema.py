@@ -126,7 +126,9 @@ def crossing_pairs(spans: tuple[Span, ...]) -> list[tuple[Span, Span]]:
 
 
 def outermost(spans: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The spans that lie inside no other one; of two equal ranges the first in order stays."""
+    """Spans that do not overlap: of nested ones the outermost, of crossing ones that which begins
+    first, of two equal ranges the first in order.
+    """
     kept: list[Span] = []
     for span in nested_order(spans):
         if not kept or span.start >= kept[-1].end:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.metrics import cohen_kappa_score
 
 from annotations.agreement import (
@@ -19,7 +22,7 @@ from annotations.agreement import (
     span_agreement,
 )
 from annotations.errors import DocumentError
-from annotations.schema import Claim, Document, Span, Stance
+from annotations.schema import Claim, Document, Span, Stance, overlap
 
 quick = settings(max_examples=150, deadline=None, database=None)
 TEXT = "دخلت القوات العراقية القائم\n\nسقوط داعش\n \nفي البوكمال"
@@ -283,3 +286,64 @@ def test_repeated_ids_are_refused_and_unannotated_texts_are_no_disagreement() ->
         agreement_report([WHOLE, WHOLE], [WHOLE])
     report = agreement_report([WHOLE], [replace(WHOLE, entities=None)])
     assert report["spans"] == {"first": 0, "second": 0, "both": 0, "f1": 1.0}
+
+
+@quick
+@given(spans, spans)
+def test_as_many_overlapping_spans_agree_as_can_be_paired(
+    first: tuple[Span, ...], second: tuple[Span, ...]
+) -> None:
+    edges = [
+        [a.label == b.label and overlap((a.start, a.end), (b.start, b.end)) for b in second]
+        for a in first
+    ]
+    matched = maximum_bipartite_matching(
+        csr_array(np.array(edges, dtype=int).reshape(len(first), len(second)))
+    )
+    a, b = documents([first]), documents([second])
+    for pair in (list(zip(a, b, strict=True)), list(zip(b, a, strict=True))):
+        assert partial_agreement(pair).both == (matched >= 0).sum()
+
+
+def test_stances_that_one_did_not_look_for_are_no_disagreement() -> None:
+    report = agreement_report([WHOLE], [replace(WHOLE, stances=None)])
+    assert not [kind for kind in report if kind.startswith("stance")]
+    report = agreement_report([WHOLE], [replace(WHOLE, stances=())])
+    assert report["stance_of_text"]["same"] == 0.0
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_in_a_text_of_one_paragraph_each_judgement_counts_once(end: str) -> None:
+    text = "مدح الوزير. ذم النائب."
+    shared = Stance("النائب", "against", scope=(12, 22))
+    first, second = (
+        Document("a", text + end, stances=(Stance("الوزير", label), shared))
+        for label in ("favor", "neutral")
+    )
+    report = agreement_report([first], [second])
+    assert report["stance_of_text"] == {"items": 1, "same": 0.0, "kappa": 0.0}
+    assert report["stance_of_paragraphs"] == {"items": 1, "same": 1.0, "kappa": 1.0}
+
+
+@pytest.mark.parametrize("holder", [None, "علي"])
+def test_a_target_judged_at_two_places_is_two_judgements(holder: str | None) -> None:
+    first, second = (
+        Document(
+            "a",
+            "سالم بطل. سالم خائن.",
+            stances=(
+                Stance("سالم", label, 0, 4, holder=holder),
+                Stance("سالم", "against", 10, 14, holder=holder),
+            ),
+        )
+        for label in ("favor", "against")
+    )
+    kind = "stance_of_text" if holder is None else "stance_of_holders"
+    assert agreement_report([first], [second])[kind] == {"items": 2, "same": 0.5, "kappa": 0.0}
+
+
+def test_a_target_at_several_places_of_one_part_is_one_item_of_each_other_part() -> None:
+    places = (Stance("داعش", "favor", 34, 38), Stance("داعش", "against", 40, 44))
+    scoped = tuple(replace(stance, scope=SECOND) for stance in places)
+    one = Document("a", TEXT, stances=scoped)
+    assert agreement_report([one], [one])["stance_of_paragraphs"]["items"] == 4

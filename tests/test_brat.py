@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from annotations.brat import from_ann, read_folder, to_ann, write_folder
 from annotations.errors import FormatError
-from annotations.schema import Document, Span
+from annotations.schema import Document, Span, Stance
 from annotations.seed import seed_document
 from tests.documents import documents
 
@@ -112,3 +112,58 @@ def test_a_holder_may_be_typed_by_hand_and_a_broken_side_file_is_told(tmp_path: 
         (tmp_path / "a.json").write_text(broken)
         with pytest.raises(FormatError, match=r"a\.json: "):
             list(read_folder(tmp_path, Counter()))
+
+
+def test_the_first_stance_and_holder_of_a_target_stay() -> None:
+    lines = [
+        "T1\tTarget 13 17\tسالم",
+        "A1\tStance T1 favor",
+        "A2\tStance T1 against",
+        "#1\tAnnotatorNotes T1\tholder: علي",
+        "#2\tAnnotatorNotes T1\tholder: عمر",
+    ]
+    notes: Counter[str] = Counter()
+    document = from_ann(TEXT, lines, {"id": "a"}, "a.ann", notes)
+    assert document.stances == (Stance("سالم", "favor", 13, 17, holder="علي"),)
+    assert notes == {
+        "stance left out: a target has one": 1,
+        "holder left out: a target has one": 1,
+    }
+
+
+def test_folders_in_a_folder_are_read_under_ids_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.txt", "x/a.txt", "x/y/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes("نص".encode())
+    found = list(read_folder(tmp_path, Counter()))
+    assert [document.id for document in found] == ["a", "x/a", "x/y/b"]
+    write_folder(tmp_path / "again", found)
+    assert [d.id for d in read_folder(tmp_path / "again", Counter())] == [d.id for d in found]
+
+
+def test_one_id_in_two_folders_is_refused(tmp_path: Path) -> None:
+    for annotator in ("x", "y"):
+        write_folder(tmp_path / annotator, [Document("d", "نص")])
+    with pytest.raises(FormatError, match=r"y/000001-d\.txt: the id 'd' stands in .*/x too"):
+        list(read_folder(tmp_path, Counter()))
+
+
+BLANK = "T1\tTarget 2 3\t \nA1\tStance T1 favor\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "ann", "words"),
+    [
+        ('{"id": 5}', "", r"a\.json: field 'id' must be a string"),
+        ('{"id": "a", "txt": 1}', "", r"a\.json: unknown field 'txt'"),
+        ('{"id": "a", "stances": [{"target": " ", "label": ""}]}', "", r"a\.json: stance: the ta"),
+        ('{"id": "a"}', BLANK, r"a\.ann:1: T1: stance: the target is empty"),
+    ],
+)
+def test_an_error_of_a_document_names_its_file(
+    tmp_path: Path, row: str, ann: str, words: str
+) -> None:
+    for name, content in (("a.txt", "نص خبر"), ("a.ann", ann), ("a.json", row)):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(FormatError, match=words):
+        list(read_folder(tmp_path, Counter()))

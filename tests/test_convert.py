@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotations.conll import (
     Sentence,
@@ -49,9 +51,10 @@ def test_khabar_jsonl_is_the_same_to_the_byte(document: Document) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(documents())
-def test_conll_holds_every_word_once_and_counts_the_rest(document: Document) -> None:
-    found, notes = sentences_of(document)
+@given(documents(), st.booleans())
+def test_conll_holds_every_word_once_and_counts_the_rest(document: Document, flat: bool) -> None:
+    found, notes = sentences_of(document, flat)
+    assert not flat or all(len(tags) == 1 for sentence in found for tags in sentence.tags)
     held = sum(len(word_spans(sentence)) for sentence in found)
     lost = sum(
         count for note, count in notes.items() if note.startswith("entity") and "left" in note
@@ -103,3 +106,59 @@ def test_a_format_is_told_by_its_name(tmp_path: Path) -> None:
         format_of(Path("a.csv"))
     with pytest.raises(FormatError, match="no such file or folder"):
         list(Conversion().read(tmp_path / "a.json"))
+
+
+def test_flat_a_word_that_two_entities_touch_has_one_tag() -> None:
+    spans = (Span(5, 11, "ORG"), Span(12, 20, "GPE"))
+    document = Document("d", "فاز #الهلال_السعودية أمس", entities=spans)
+    (flat,), notes = sentences_of(document, flat=True)
+    assert [tags for tags in flat.tags if tags != ("O",)] == [("B-ORG",)]
+    assert notes["entity sharing a word with another left out: flat CoNLL holds one tag"] == 1
+    assert notes["entity widened to whole words"] == 1
+
+
+def test_each_field_that_conll_cannot_hold_is_said() -> None:
+    fields = ("title", "source", "date", "license", "topic", "form")
+    document = Document("d", "عمان", entities=(), label_set="coarse", **dict.fromkeys(fields, "س"))
+    _, notes = sentences_of(document)
+    assert notes == {
+        **{f"{name} left out: CoNLL has none": 1 for name in fields},
+        "label set coarse left out: CoNLL names none": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("label_set", "labels", "read"),
+    [
+        ("coarse", ("PER", "LOC"), ("coarse", ("PER", "LOC"))),
+        ("coarse", ("MISC", "ORG"), ("coarse", ("MISC", "ORG"))),
+        ("fine", ("PERS", "LOC"), ("fine", ("PERS", "LOC"))),
+        ("fine", ("ORG", "LOC"), ("fine", ("ORG", "LOC"))),
+        ("own", ("PER", "GPE"), ("fine", ("PERS", "GPE"))),
+    ],
+)
+def test_coarse_labels_come_back_from_conll_as_coarse(
+    tmp_path: Path, label_set: str, labels: tuple[str, str], read: tuple[str, tuple[str, str]]
+) -> None:
+    spans = (Span(0, 4, labels[0]), Span(8, 12, labels[1]))
+    path = tmp_path / "a.bio"
+    Conversion().write(path, [Document("d", "سالم في عمان", entities=spans, label_set=label_set)])
+    (document,) = Conversion().read(path)
+    assert (document.label_set, tuple(s.label for s in document.entities or ())) == read
+
+
+def test_conll_is_read_from_a_pipe() -> None:
+    end, start = os.pipe()
+    os.write(start, "سالم B-PER\n\nعمان B-LOC\n".encode())
+    os.close(start)
+    found = list(Conversion().read(Path(f"/dev/fd/{end}"), "conll"))
+    os.close(end)
+    assert [document.text for document in found] == ["سالم", "عمان"]
+    assert {document.label_set for document in found} == {"coarse"}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.markup", "a"])
+def test_a_target_elsewhere_than_its_place_is_refused(tmp_path: Path, name: str) -> None:
+    document = Document("d", "قال الوزير", stances=(Stance("وزير الصحة", "favor", 4, 10),))
+    with pytest.raises(FormatError, match=r"^d: .*\[4, 10\) is no[t ]"):
+        Conversion().write(tmp_path / name, [document])

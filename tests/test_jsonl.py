@@ -180,6 +180,14 @@ MALFORMED = [
     (with_field(claims=[{"text": "دخلت"}]), "an annotation is malformed .*'label'"),
     (with_field(claims=[{"text": 5, "label": "agree"}]), "malformed .*'text' must be a string"),
     (with_field(claims=["دخلت"]), "an annotation is malformed"),
+    (with_entity(lable="GPE"), "unknown field 'lable'; an entity has end, label, start, text"),
+    (with_stance(hodler="علي"), "unknown field 'hodler'; a stance has end, evidence, holder"),
+    (
+        with_field(claims=[{"text": "دخلت", "label": "agree", "id": 1}]),
+        "unknown field 'id'; a claim has label, text",
+    ),
+    (with_entity(text="القوات"), r"GPE \[12, 18\) is not its text; correct the offsets"),
+    (with_entity(text=5), "an annotation is malformed .*'text' must be a string"),
 ]
 
 
@@ -210,3 +218,8 @@ def test_line_ends_of_windows_and_blank_lines_are_passed_over(tmp_path: Path) ->
     path = tmp_path / "gold.jsonl"
     path.write_bytes(b"\r\n" + with_field(id="b").encode() + b"\r\n\r\n" + with_field().encode())
     assert [document.id for document in read_documents(path)] == ["b", "a"]
+
+
+def test_an_entity_may_bring_its_surface() -> None:
+    line = with_entity(text="القائم")
+    assert parse_document(line, "x:1") == parse_document(with_entity(), "x:1")

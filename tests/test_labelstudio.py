@@ -134,6 +134,10 @@ def test_one_of_several_annotators_must_be_named() -> None:
     task["annotations"] += [other, cancelled]
     with pytest.raises(FormatError, match="task-7: 2 completed annotations"):
         TaskReader().document(task, "t")
+    task["annotations"] += [task["annotations"][0]]
+    with pytest.raises(FormatError, match=r"\(by 3\); delete all but one in Label Studio"):
+        TaskReader(annotator="3").document(task, "t")
+    task["annotations"].pop()
     assert TaskReader(annotator="b@x").document(task, "t").entities == ()
     assert len(TaskReader(annotator="3").document(task, "t").entities or ()) == 1
 
@@ -255,3 +259,26 @@ def test_what_there_is_more_than_once_is_counted_or_refused() -> None:
     }
     with pytest.raises(FormatError, match="task-7: region t stands twice"):
         TaskReader().document(exported([target, target]), "t")
+
+
+def test_who_completed_a_task_looked_for_entities_and_stances() -> None:
+    document = TaskReader().document(exported([]), "t")
+    assert (document.entities, document.stances, document.claims) == ((), (), None)
+
+
+@pytest.mark.parametrize(
+    ("work", "carried", "words"),
+    [
+        ([region("t", "TARGET", " ", "attitudes")], {}, "task-7: region t: stance: the target is"),
+        ([], {"txt": "نص"}, "file: task 7: unknown field 'txt'"),
+        ([], {"topic": 5}, "file: task 7: field 'topic' must be a string or null"),
+        ([], {"stances": [{"target": " ", "label": "favor"}]}, "file: task 7: stance: the target"),
+    ],
+)
+def test_an_error_of_a_document_names_its_task(
+    work: list[dict[str, Any]], carried: dict[str, Any], words: str
+) -> None:
+    chosen = {"id": "t", "from_name": "stance", "type": "choices", "value": {"choices": ["favor"]}}
+    data = {"text": TEXT, "khabar": {"id": "task-7", **carried}}
+    with pytest.raises(FormatError, match=f"^{words}"):
+        TaskReader().document(exported([*work, chosen], data=data), "file: task 7")

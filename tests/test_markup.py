@@ -54,6 +54,10 @@ def test_what_is_typed_is_read() -> None:
         ("نص", "a:1: a line before the first document"),
         ("@ id: x\n@id: y", "a:2: an @ line reads"),
         ("@ id: x\n@ tpoic: health", "a:2: unknown field 'tpoic'"),
+        (
+            "@ id: x\n@ topic: health\nعمان\n@ topic: sports\nبغداد",
+            "a:4: topic is given twice; is an `@ id:` line missing",
+        ),
         ("@ id: x\n[GPE عمان", r"a:1: \[GPE at code point 0 is not closed"),
         ("@ id: x\nعمان]", r"a:1: a \] that closes nothing"),
         ("@ id: x\n[GPE ]", r"a:1: \[GPE \] holds no word"),
