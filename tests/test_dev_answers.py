@@ -102,3 +102,8 @@ def test_a_large_split_is_drawn_from_the_same_way_each_time(smoke_bundle: Path) 
 
 def test_a_split_whose_head_has_no_source_here_is_not_read(smoke_bundle: Path) -> None:
     assert list(dev_answers(Bundle.load(smoke_bundle), recipe_of(("seed", "khabar")))) == []
+
+
+def test_a_head_that_the_bundle_has_not_answers_nothing(smoke_bundle: Path) -> None:
+    recipe = recipe_of(("authored", "helper"))
+    assert list(dev_answers(Bundle.load(smoke_bundle), recipe)) == []

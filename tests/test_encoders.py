@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import configs
+import training.encoders.sources
 from tests.small_encoders import save_bert
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder, load_encoder, special_pieces
@@ -72,6 +73,22 @@ def test_without_the_hub_a_hub_name_fails_at_once_and_says_what_to_do(
     assert cause in done.stdout
     assert "set encoder.source to its folder" in done.stdout
     assert done.stdout.count("\n") == 1  # one line, no traceback
+
+
+def test_an_encoder_of_which_the_making_was_cut_short_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    settings = Encoder(source="tiny")
+    with monkeypatch.context() as during:
+        during.setattr(training.encoders.sources, "save_tiny_encoder", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            encoder_folder(settings, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert (encoder_folder(settings, tmp_path) / "tokenizer.json").is_file()
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def taught(corpus: str, head: Head, annotates: tuple[str, ...] | None = None) ->
     return teaching(Source(corpus=corpus, head=head.name, annotates=annotates), head)
 
 
-@pytest.mark.parametrize("corpus", ["seed", "authored", "antnews", "wojood", "mine.jsonl"])
+@pytest.mark.parametrize(
+    "corpus", ["seed", "authored", "antnews", "wojood", "mine.jsonl", "wikifane-2.jsonl"]
+)
 def test_gold_in_the_heads_own_labels_teaches_all_of_them(corpus: str) -> None:
     found = taught(corpus, KHABAR)
     assert not found.unannotated

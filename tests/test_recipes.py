@@ -35,7 +35,7 @@ def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
     kinds |= {"anercorp": "flat", "wikifane": "flat"}
     views = {"claims": "pair", "stances": "pair", "topics": "text"}
     views |= dict.fromkeys(
-        ("unrelated", "mirrored", "composed", "headlines", "snippets", "reports"), "pair"
+        ("unrelated", "mirrored", "composed", "headlines", "snippets", "reports", "judged"), "pair"
     )
     for source in recipe.sources:
         corpus, _, view = source.corpus.partition("-")
@@ -74,6 +74,20 @@ def test_a_recipe_trains_the_heads_that_the_service_asks(name: str) -> None:
             "no source teaches head 'topic'",
         ),
         (MINIMAL + "optimiser: {warmup_fraction: 1.0}", "optimiser.warmup_fraction: Input should"),
+        (
+            MINIMAL.replace("fine}", "fine}, attitude: {kind: pair, labels: stances}"),
+            "heads.attitude is a head of pairs, and what it knows is asked of a head 'stance'",
+        ),
+        (
+            MINIMAL.replace("fine}", "fine}, stance: {kind: pair, labels: [agree, disagree]}"),
+            "heads.stance is a head of pairs, and what it knows is asked of a head 'claim'",
+        ),
+        (
+            MINIMAL.replace(
+                "fine}", "fine}, a: {kind: text, labels: topics}, b: {kind: text, labels: topics}"
+            ),
+            "heads a, b all read whole texts, and an answer has one topic",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_hold_together_is_refused(
@@ -82,6 +96,11 @@ def test_a_recipe_that_does_not_hold_together_is_refused(
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match=rf"(?s)^{re.escape(str(path))}.*{re.escape(words)}"):
         load_recipe(path)
+
+
+def test_an_auxiliary_head_is_asked_nothing_and_free_in_its_name(tmp_path: Path) -> None:
+    more = "fine}, tone: {kind: pair, labels: stances, experimental: true, auxiliary: true}"
+    assert "tone" in load_recipe(write(tmp_path, MINIMAL.replace("fine}", more))).heads
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

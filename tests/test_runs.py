@@ -88,13 +88,13 @@ def test_inputs_longer_than_the_encoders_positions_are_refused_first(
             "{kind: pair, labels: [yea, nay]}",
             {"claims": [{"text": "زار", "label": "agree"}]},
             "#claims",
-            r"news-1\S*: label 'agree' is none of head 'h' \(yea, nay\)",
+            r"news-1\S*: label 'agree' is none of head 'claim' \(yea, nay\)",
         ),
         (
             "{kind: text, labels: [yea, nay]}",
             {"topic": "sports"},
             "#topics",
-            r"news-1: label 'sports' is none of head 'h'",
+            r"news-1: label 'sports' is none of head 'topic'",
         ),
     ],
 )
@@ -104,7 +104,8 @@ def test_a_label_that_the_head_lacks_is_named_with_its_document(
     news = tmp_path / "news.jsonl"
     row = {"id": "news-1", "text": "زار الوفد بغداد"} | document
     news.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    changes = [f"heads={{h: {head}}}", f"sources=[{{corpus: '{news}{view}', head: h}}]"]
+    name = "claim" if "pair" in head else "topic"
+    changes = [f"heads={{{name}: {head}}}", f"sources=[{{corpus: '{news}{view}', head: {name}}}]"]
     recipe = load_recipe(SMOKE, changes)
     encoder = encoder_folder(recipe.encoder, tmp_path / "encoder")
     if words is None:

@@ -1,5 +1,6 @@
 """The training documents of a source: drawn, apart from development, rewritten as asked."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import configs
 from annotations.authored import authored_documents
 from annotations.errors import ConfigError
 from annotations.jsonl import write_documents
-from annotations.schema import Document
+from annotations.schema import Document, Span
 from training.leakage import HeldOut
 from training.preparation import recipe_heads
 from training.settings import Recipe, load_recipe
@@ -39,6 +40,25 @@ def test_a_copy_of_a_development_text_is_left_out_whatever_file_it_is_in(tmp_pat
     kept, copies = documents_of(recipe, held_out)
     assert [d.id for d in kept] == [other.id] and copies == 1
     assert documents_of(recipe, HeldOut([]))[1] == 0
+
+
+@pytest.mark.parametrize(("view", "head"), [("", "khabar"), ("#topics", "topic")])
+def test_a_document_whose_entities_nobody_annotated_is_not_one_without_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, view: str, head: str
+) -> None:
+    path = tmp_path / "my-own.jsonl"
+    there, none, unknown = (
+        Document(f"d{i}", "زار الوفد بغداد", topic="politics", entities=entities)
+        for i, entities in enumerate([(Span(10, 15, "GPE"),), (), None])
+    )
+    write_documents(path, [there, none, unknown])
+    with caplog.at_level(logging.INFO):
+        kept, _ = documents_of(recipe_of(f"{{corpus: '{path}{view}', head: {head}}}"))
+    if head == "topic":
+        assert kept == [there, none, unknown] and "no entities" not in caplog.text
+    else:
+        assert kept == [there, none]
+        assert "1 of 3 documents have no entities annotated and teach khabar" in caplog.text
 
 
 def test_development_texts_are_those_of_the_splits_that_are_scored() -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 import configs
+import training.optimisation
 import training.trainer
 from annotations.errors import MissingExtraError
 from training.encoders.sources import encoder_folder, load_encoder
@@ -85,6 +86,19 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     # what was told of the steps that were done twice stands in the history once
     steps = [row["step"] for row in Run(tmp_path / "cut").history()]
     assert steps == sorted(set(steps)) == [row["step"] for row in Run(tmp_path / "whole").history()]
+
+
+def test_a_run_goes_on_in_the_precision_in_which_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.optimisation, "bf16_pays", lambda: False)
+    whole = train(small_recipe(bf16="auto"), tmp_path / "whole")
+    with monkeypatch.context() as during:
+        during.setattr(training.trainer, "StopOnSignal", PowerCut)
+        with pytest.raises(KeyboardInterrupt):
+            train(small_recipe(checkpoint_steps=3, bf16="auto"), tmp_path / "cut")
+    monkeypatch.setattr(training.optimisation, "bf16_pays", lambda: True)  # another machine
+    assert_same(whole, train(small_recipe(bf16="auto"), tmp_path / "cut"))
 
 
 def test_ctrl_c_saves_the_step_and_the_run_goes_on_from_it(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from training.batches import PlannedBatches, SourceExamples
 from training.corpora import load
 from training.encoders.sources import encoder_folder
 from training.examples import Example, word_examples
+from training.optimisation import in_bf16
 from training.preparation import Prepared, TrainingError, recipe_heads, text_encoder
 from training.settings import Evaluation, Recipe, Tracking
 from training.trainer import make_trainer, new_model
@@ -132,7 +133,8 @@ def _khabar_rate(
     plan = PlannedBatches(prepared.sources, prepared.lengths, 1, limit, seed, max_steps=total)
     clock = _Clock()
     model = new_model(recipe, folder, prepared)
-    trainer = make_trainer(short, scratch / "khabar", model, prepared, plan, [clock])
+    bf16 = in_bf16(recipe.optimiser.bf16)
+    trainer = make_trainer(short, scratch / "khabar", model, prepared, plan, [clock], bf16)
     trainer.train()
     return clock.rate([sum(prepared.lengths[row] for row in batch) for batch in plan])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -244,6 +244,11 @@ def load(
         f"ant, {', '.join(PAIR_CORPORA)}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
+
+
+def with_entities(documents: Iterable[Document]) -> list[Document]:
+    """The documents whose entities somebody annotated, be it that there are none."""
+    return [document for document in documents if document.entities is not None]
 
 
 def write_splits(folder: Path) -> Iterator[tuple[Path, int]]:

@@ -55,8 +55,11 @@ def head_labels(name: str, settings: HeadSettings) -> tuple[str, ...]:
 
 
 def corpus_name(source: str) -> str:
-    """The catalogue's name of a recipe's corpus: `authored` of `authored-topics`."""
-    return source.partition("-")[0]
+    """The corpus of a recipe's source, whose name may tell a view of it: `authored` of
+    `authored-topics`, a user's own file of `FILE.jsonl#topics`.
+    """
+    path, _, _ = source.partition("#")
+    return path if path.endswith(".jsonl") else source.partition("-")[0]
 
 
 def teaching(source: Source, head: Head) -> Teaching:

@@ -7,7 +7,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -68,6 +68,11 @@ def adamw(
         for (rate, decay), weights in grouped.items()
     ]
     return torch.optim.AdamW(groups, fused=True)
+
+
+def in_bf16(asked: bool | Literal["auto"]) -> bool:
+    """Whether to compute in bf16: as asked, or by what is faster on this machine."""
+    return bf16_pays() if asked == "auto" else asked
 
 
 def bf16_pays(trials: int = 5) -> bool:

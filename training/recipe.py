@@ -26,7 +26,7 @@ from serving.bundle import (
     write_manifest,
 )
 from serving.tagger import Tagger
-from training.corpora import data_entry, load
+from training.corpora import data_entry, load, with_entities
 from training.encoders.sources import encoder_folder
 from training.encoders.trained import HEADS
 from training.evaluation.development import DEV_SPLITS, evaluate_heads
@@ -36,13 +36,14 @@ from training.export.gate import HeadLoss, check, int8_losses
 from training.export.observation import calibration_inputs
 from training.export.onnx_export import export
 from training.export.torch_backend import TorchBackend
-from training.label_sets import judges
+from training.label_sets import corpus_name, judges
 from training.lexicon import name_lexicon
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
 from training.runs import BUNDLE, RECIPE, Run, read_json, write_text
 from training.scratch import beside, refuse_foreign
 from training.settings import Recipe
+from training.source_documents import WORDS
 from training.teachers import teacher_bundle
 from training.trainer import fit, side_by_side
 
@@ -228,7 +229,10 @@ def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, .
         ]
         corpora = [corpus for corpus in corpora if corpus in DEV_SPLITS] or corpora
         if head.kind == "pair":  # whole articles, as the development splits ask of them
-            corpora = list(dict.fromkeys(corpus.partition("-")[0] for corpus in corpora))
-        sources = [found for corpus in corpora if (found := load(corpus, "calibration"))]
+            corpora = list(dict.fromkeys(map(corpus_name, corpora)))
+        parts = [load(corpus, "calibration") for corpus in corpora]
+        if head.kind in WORDS:
+            parts = list(map(with_entities, parts))
+        sources = list(filter(None, parts))
         heads.append(calibrate_head(tagger, head, sources) if sources else head)
     return tuple(heads)

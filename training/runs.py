@@ -3,6 +3,7 @@
 ```
 recipe.json       the resolved recipe
 data.json         fingerprints of the examples of each source
+steps.json        how many processes share a step, and whether they compute in bf16
 history.json      learning curves: a row a report, see `Run.history`
 checkpoint-N/     the last checkpoint of transformers.Trainer; its model.safetensors are the weights
 encoder/          the encoder as it was fetched and trimmed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"  # of a checkpoint
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
+STEPS = "steps.json"
 
 
 class RunError(KhabarError):

@@ -164,6 +164,11 @@ class HeadSettings(Settings):
     mirrored: bool = False
     auxiliary: bool = False
 
+    @property
+    def of_stances(self) -> bool:
+        """Whether the labels are stances toward a target, not what a text says of a claim."""
+        return self.labels == "stances" or "favor" in self.labels
+
     @field_validator("labels")
     @classmethod
     def _each_once(cls, labels: tuple[str, ...] | str) -> tuple[str, ...] | str:
@@ -173,8 +178,8 @@ class HeadSettings(Settings):
 
     @model_validator(mode="after")
     def _mirror_claims_alone(self) -> Self:
-        of_stances = self.labels == "stances" or "favor" in self.labels
-        if self.mirrored and ((self.kind, self.unit) != ("pair", "sentence") or of_stances):
+        sentences = (self.kind, self.unit) == ("pair", "sentence")
+        if self.mirrored and (not sentences or self.of_stances):
             raise ValueError(
                 f"mirrored reads a sentence and a claim both ways; a {self.kind} head of unit "
                 f"{self.unit}, labels {self.labels}, has no such pair, leave it out"
@@ -298,6 +303,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
                 f"{path}: source {corpus} teaches head {head!r} {count} times; name it once, with "
                 "`passes` for how often it is read"
             )
+    _require_answered(recipe, path)
     untaught = set(recipe.heads) - {source.head for source in recipe.sources}
     for name in sorted(untaught):
         if not recipe.heads[name].experimental:
@@ -306,3 +312,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
                 "experimental"
             )
     return recipe
+
+
+def _require_answered(recipe: Recipe, path: Path) -> None:
+    """Refuse heads of a bundle that no answer would come from, after hours of training."""
+    served = {name: head for name, head in recipe.heads.items() if not head.auxiliary}
+    for name, head in served.items():
+        asked = "stance" if head.of_stances else "claim"
+        if head.kind == "pair" and name != asked:
+            raise ConfigError(
+                f"{path}: heads.{name} is a head of pairs, and what it knows is asked of a head "
+                f"{asked!r} alone; name it so, or make it auxiliary"
+            )
+    texts = [name for name, head in served.items() if head.kind == "text"]
+    if len(texts) > 1:
+        raise ConfigError(
+            f"{path}: heads {', '.join(texts)} all read whole texts, and an answer has one topic; "
+            "keep one, or make the others auxiliary"
+        )

@@ -12,7 +12,7 @@ from annotations.errors import ConfigError
 from annotations.schema import Document
 from serving.bundle import Head
 from training.augmentation import stretches, variants
-from training.corpora import load
+from training.corpora import load, with_entities
 from training.evaluation.development import DEV_SPLITS
 from training.leakage import HeldOut, without_copies
 from training.name_bank import name_bank
@@ -42,6 +42,8 @@ def training_documents(
     if source.per_class is not None:
         _require_kind(POOLED, head, f"source {source.corpus}: per_class")
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
+    if head.kind in WORDS and not source.taught_by:
+        found = _annotated(found, source)
     drawn = found
     if source.per_class is not None and head.kind == "text":  # pairs are drawn later, by label
         drawn = _drawn(found, source.per_class * max(recipe.optimiser.epochs, 1), recipe.seed)
@@ -68,6 +70,20 @@ def training_documents(
             documents, bank, asked.count, asked.share, asked.careless, recipe.seed
         )
     return documents, len(copies)
+
+
+def _annotated(found: list[Document], source: Source) -> list[Document]:
+    """Without the documents of which nobody said where names are: they are not without names."""
+    kept = with_entities(found)
+    if len(kept) < len(found):
+        log.info(
+            "%s: %d of %d documents have no entities annotated and teach %s nothing",
+            source.corpus,
+            len(found) - len(kept),
+            len(found),
+            source.head,
+        )
+    return kept
 
 
 def _require_kind(kinds: tuple[str, ...], head: Head, what: str) -> None:

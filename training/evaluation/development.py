@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.tagger import Tagger
-from training.corpora import load, sentences_of
+from training.corpora import load, sentences_of, with_entities
 from training.evaluation.entity_questions import document_questions, sentence_questions
 from training.evaluation.files import Task
 from training.evaluation.questions import (
@@ -89,7 +89,7 @@ def _questions(source: Source, task: Task, tagger: Tagger) -> Questions:
         return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger, head)
     documents = load(corpus.partition("-")[0], "dev")
     if task == "ner":
-        return document_questions(documents, tagger, head)
+        return document_questions(with_entities(documents), tagger, head)
     if task == "topic":
         return topic_questions(documents, tagger)
     return claim_questions(documents) if task == "claim" else stance_questions(documents)

@@ -57,7 +57,8 @@ def observe_rows(rows: Iterable[Sequence[Floats]]) -> list[Observed]:
         for i, array in enumerate(arrays):
             lows[i] = np.minimum(lows[i], array.min(axis=0, initial=np.inf))
             highs[i] = np.maximum(highs[i], array.max(axis=0, initial=-np.inf))
-            sums[i] += array.T @ array
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever rounds by it refuses inf
+                sums[i] += array.T @ array
             counts[i] += len(array)
     return [
         Observed(low, high, total / max(count, 1))

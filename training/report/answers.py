@@ -30,7 +30,7 @@ from serving.bundle import MODEL, Bundle, Head
 from serving.prediction import Article, Attitude, Labelled, Prediction
 from serving.runtime import Backend, OnnxBackend
 from serving.tagger import Tagger
-from training.corpora import load, sentences_of
+from training.corpora import load, sentences_of, with_entities
 from training.evaluation.development import DEV_SPLITS, DevSplit
 from training.evaluation.questions import (
     LabelQuestions,
@@ -122,7 +122,9 @@ def dev_answers(
     """
     for source in recipe.sources:
         split = DEV_SPLITS.get(source.corpus)
-        if split is None or not judges(source, bundle.head(source.head)):
+        if split is None or source.head not in {head.name for head in bundle.manifest.heads}:
+            continue
+        if not judges(source, bundle.head(source.head)):
             continue
         readers = _Readers.of(bundle, bundle.head(source.head))
         asked = _asked(source.corpus, split, readers.shipped)
@@ -143,7 +145,10 @@ def _asked(corpus: str, split: DevSplit, tagger: Tagger) -> list[tuple[str, _Rea
         ]
     documents = load(corpus.partition("-")[0], "dev")
     if split.task == "ner":
-        return [(document.text, partial(_document_item, document)) for document in documents]
+        return [
+            (document.text, partial(_document_item, document))
+            for document in with_entities(documents)
+        ]
     questions = _label_questions(documents, split, tagger)
     sources = {document.id: document.source for document in documents}
     asked = zip(map(Article.of, questions.articles), questions.gold, strict=True)

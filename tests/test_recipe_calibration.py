@@ -1,0 +1,63 @@
+"""Which documents the heads of a recipe are calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import configs
+import training.recipe
+from annotations.jsonl import write_documents
+from annotations.schema import Claim, Document, Span
+from serving.bundle import Bundle, Head
+from serving.tagger import Tagger
+from training.recipe import calibrate
+from training.settings import load_recipe
+from training.splits import held_out_part
+
+SMOKE = configs.folder() / "train" / "smoke.yaml"
+
+
+def calibrated_on(
+    bundle: Path, sources: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, list[Sequence[Document]]]:
+    """The documents of each source, by the head that they calibrate."""
+    found: dict[str, list[Sequence[Document]]] = {}
+
+    def record(tagger: Tagger, head: Head, documents: Sequence[Sequence[Document]]) -> Head:
+        found[head.name] = list(documents)
+        return head
+
+    monkeypatch.setattr(training.recipe, "calibrate_head", record)
+    recipe = load_recipe(SMOKE, [f"sources={sources}"])
+    manifest = Bundle.load(bundle).manifest
+    assert calibrate(bundle, manifest, recipe) == manifest.heads
+    return found
+
+
+def test_a_file_of_ones_own_calibrates_what_was_annotated_in_it(
+    smoke_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "my-own.jsonl"  # no corpus of the name `my`
+    held_out = [f"d{i}" for i in range(200) if held_out_part(f"d{i}") == "calibration"]
+    claims = (Claim("زار الوفد", "agree"),)
+    kinds = [
+        {"entities": (Span(10, 15, "GPE"),), "claims": claims},
+        {"entities": (), "claims": claims},
+        {"entities": None, "claims": claims},
+    ]
+    documents = [
+        Document(name, "زار الوفد بغداد", **kinds[i % 3])  # type: ignore[arg-type]
+        for i, name in enumerate(held_out)
+    ]
+    write_documents(path, documents)
+    of_words, of_claims = f"{{corpus: {path}, head: khabar}}", f"{path}#claims"
+    found = calibrated_on(
+        smoke_bundle, f"[{of_words}, {{corpus: '{of_claims}', head: claim}}]", monkeypatch
+    )
+    assert found == {
+        "khabar": [[d for d in documents if d.entities is not None]],
+        "claim": [documents],
+    }
