@@ -176,11 +176,12 @@ def article_problem(article: Article, max_code_points: int | None = None) -> str
     """What keeps an article from being read, in words without its text; None when nothing does."""
     if not article.text.strip():
         return "text is empty; send the words of the article"
-    if max_code_points is not None and len(article.text) > max_code_points:
-        return (
-            f"text has {len(article.text)} code points; the limit is {max_code_points}, "
-            "split the article"
-        )
+    read = {"text": (article.text, "split the article"), "title": (article.title or "", "cut it")}
+    for name, (value, what_to_do) in read.items():
+        if max_code_points is not None and len(value) > max_code_points:
+            return (
+                f"{name} has {len(value)} code points; the limit is {max_code_points}, {what_to_do}"
+            )
     fields: Sequence[tuple[str, str]] = [("text", article.text), ("title", article.title or "")]
     fields = [*fields, *((f"claims[{i}]", claim) for i, claim in enumerate(article.claims))]
     if article.targets != "auto":

@@ -40,7 +40,7 @@ class ServeSettings(BaseModel):
     batch_pieces: PositiveInt  # read at once
     max_waiting_pieces: PositiveInt
     max_open_requests: PositiveInt
-    max_code_points: PositiveInt  # an article
+    max_code_points: PositiveInt  # of an article's text, and of its title
     max_body_bytes: PositiveInt  # a request
     body_timeout_s: PositiveInt
     timeout_s: PositiveInt  # a request, once its body is there

@@ -45,6 +45,18 @@ def test_articles_come_from_parquet(tmp_path: Path, name: str) -> None:
     assert read(path) == [Article(TEXT, id="7", targets=("محمد",)), ("type", name, 2)]
 
 
+def test_text_that_parquet_holds_as_bytes_is_text(tmp_path: Path) -> None:
+    rows = [
+        {"id": b"a", "text": TEXT.encode(), "targets": ["محمد".encode()]},
+        {"id": b"b", "text": TEXT.encode("utf-16"), "targets": []},
+    ]
+    path = write(tmp_path / "a.parquet", parquet(rows))
+    assert read(path) == [
+        Article(TEXT, id="a", targets=("محمد",)),
+        ("encoding", "a.parquet", 2),
+    ]
+
+
 def test_columns_are_mapped(tmp_path: Path) -> None:
     row = {"url": "u", "body": TEXT, "head": "عنوان", "text": 5}
     path = write(tmp_path / "a.jsonl", json.dumps(row))
@@ -108,6 +120,20 @@ def test_the_main_text_of_a_page_is_the_article(tmp_path: Path, encoding: str) -
     assert (article.id, article.title) == ("a.html", "عنوان الخبر")
 
 
+@pytest.mark.parametrize("declared", ["undefined", "hex", "rot13", "none-such"])
+def test_a_page_that_declares_no_encoding_of_text_is_read_as_undeclared(
+    tmp_path: Path, declared: str
+) -> None:
+    pytest.importorskip("trafilatura", exc_type=ImportError)
+    (article,) = read(write(tmp_path / "a.html", PAGE.format(declared)))
+    assert isinstance(article, Article) and "تستغرق يومين كاملين." in article.text
+
+
+def test_a_page_that_its_encoding_cannot_read_is_rejected(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.html", f"<meta charset=idna>{'a' * 70}.xn--a")
+    assert read(path) == [("encoding", "a.html", None)]
+
+
 def test_a_page_without_a_text_is_rejected(tmp_path: Path) -> None:
     pytest.importorskip("trafilatura", exc_type=ImportError)
     for content in ("", "<html></html>"):
@@ -120,6 +146,8 @@ def test_a_page_without_a_text_is_rejected(tmp_path: Path) -> None:
         ({"columns": {"body": "text"}}, "no field 'body'; use id, text"),
         ({"sample": 0.0}, "a share of the rows"),
         ({"encoding": "latin-arabic"}, "unknown; use utf-8, cp1256"),
+        ({"encoding": "undefined"}, "unknown; use utf-8, cp1256"),
+        ({"encoding": "hex"}, "unknown; use utf-8, cp1256"),
         ({"output_format": "xml"}, "use jsonl, parquet"),
         ({"input_format": "xml"}, "use jsonl, csv"),
     ],

@@ -37,6 +37,7 @@ from tests.files import write
         (line(claims=[1]), "type"),
         ('{"id": "\\ud800", "text": "x"}', "surrogates"),
         (line(text="ا" * 51), "too_long"),
+        (line(title="ا" * 51), "too_long"),
         (line().encode("cp1256", "ignore"), "encoding"),
     ],
 )
@@ -89,8 +90,29 @@ def test_rows_of_a_table_that_do_not_fit_are_rejected_whole(tmp_path: Path) -> N
         ("not_csv", "a.csv", 3),
         Article("سطر\nثان", id="c"),
         ("not_csv", "a.csv", 6),
-        Article(f"لا نهاية\nf,{TEXT}\n", id="e"),  # a quote that is never closed
+        ("not_csv", "a.csv", 7),  # a quote that is never closed
     ]
+
+
+@pytest.mark.parametrize("row", ['2,"{0}\n3,{0}\n4,{0}\n', '2,"{0}\n\n3', '2,"'])
+def test_a_quote_that_is_never_closed_is_no_answer(tmp_path: Path, row: str) -> None:
+    path = write(tmp_path / "a.csv", f'id,text\na,{TEXT}\nb,"{TEXT}"\n{row.format(TEXT)}')
+    assert read(path) == [*BOTH, ("not_csv", "a.csv", 4)]
+
+
+def test_an_open_quote_is_named_by_its_lines_and_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'id,text\n1,x\n2,"y\n3,z')
+    *_, row = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert (row.line, row.raw) == (3, b'2,"y\n3,z')
+    assert row.problem is not None and "never closed" in row.problem[1]
+    assert "from line 3 to the end of the file, line 4" in row.problem[1]
+    path = write(tmp_path / "b.csv", 'id,"text\n1,x\n')
+    assert read(path) == [("not_csv", "b.csv", 1)]
+
+
+def test_a_quote_within_a_cell_is_a_letter(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'id,text\n1,بطول 5" و"ب\n2,"قال ""لا"" "نعم\n')
+    assert read(path) == [Article('بطول 5" و"ب', id="1"), Article('قال "لا" نعم', id="2")]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
@@ -101,6 +123,28 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     )
     assert row.problem is not None
     assert row.problem[1] == "no column 'text', only id, body; map it with --column text=NAME"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_first_article_is_not_taken_for_columns_and_quoted(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, f"7,{TEXT},b\n8,{TEXT},b\n".replace(",", "\t,"[name == "a.csv"]))
+    (row,) = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert row.problem is not None and "محمد" not in row.problem[1]
+    assert "no column 'text' among the 3 of the first line; is it a header?" in row.problem[1]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.JSON.gz"])
+def test_an_array_of_articles_is_no_article(tmp_path: Path, name: str) -> None:
+    content = f" [{line()}]".encode()
+    content = gzip.compress(content) if name.endswith("gz") else content
+    path = write(tmp_path / name, content)
+    assert read(path) == [("not_object", name, None)]
+    assert read(path, input_format="text") == [Article(f" [{line()}]", id=name)]
+
+
+def test_a_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
+    for name in ("a.txt", "unnamed"):
+        assert read(write(tmp_path / name, f"[1] {TEXT}")) == [Article(f"[1] {TEXT}", id=name)]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])

@@ -57,6 +57,30 @@ def test_nothing_done_is_asked_of_a_part_whose_receipt_is_half(tmp_path: Path, g
     assert [r["id"] for r in results(output)] == [f"a{i}" for i in range(7)]
 
 
+@pytest.mark.parametrize("name", ["", "*", "*.jsonl", "sub*", "linked"])
+def test_an_output_in_the_folder_of_the_input_is_no_input(tmp_path: Path, name: str) -> None:
+    folder, bundle = tmp_path / "arch", fake_bundle(tmp_path / "bundle")
+    (folder / "sub").mkdir(parents=True)
+    write_jsonl(folder / "a.jsonl", TEXTS)
+    write_jsonl(folder / "sub" / "b.jsonl", TEXTS)
+    (tmp_path / "linked").symlink_to(folder)
+    given = tmp_path / name if name == "linked" else folder / name
+    output = folder / "sub" / "tagged"
+    outcome = run([given], output, bundle=bundle)
+    again = engine()
+    assert run([given], output, again, bundle).articles == outcome.articles
+    assert again.seen == []
+    with pytest.raises(UsageError, match="lies in the output"):
+        run([output / "parts"], output, bundle=bundle)
+
+
+def test_an_output_in_the_input_is_no_input_behind_a_url_either(tmp_path: Path) -> None:
+    memory, bundle = fsspec.filesystem("memory"), fake_bundle(tmp_path / "bundle")
+    memory.pipe_file("/arch/a.jsonl", write_jsonl(tmp_path / "a.jsonl", TEXTS).read_bytes())
+    for _ in range(2):
+        assert run(["memory://arch"], "memory://arch/tagged", bundle=bundle).articles == 7
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_part_that_was_deleted_is_read_again(tmp_path: Path, given: Path, finished: bool) -> None:
     output, heard = tmp_path / "out", Heard()

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -76,6 +78,56 @@ def test_links_are_followed_and_one_to_nowhere_is_a_reject(tmp_path: Path) -> No
     (tmp_path / "in" / "a.txt").symlink_to(outside)
     (tmp_path / "in" / "b.txt").symlink_to(tmp_path / "nowhere.txt")
     assert read(tmp_path / "in") == [Article(TEXT, id="a.txt"), ("unreadable", "b.txt", None)]
+
+
+def test_links_to_folders_are_followed_and_a_circle_of_links_ends(tmp_path: Path) -> None:
+    write(tmp_path / "real" / "a.txt", "ا")
+    write(tmp_path / "in" / "2023" / "b.txt", "ب")
+    (tmp_path / "in" / "2024").symlink_to(tmp_path / "real")
+    (tmp_path / "in" / "2023" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "real" / "here").symlink_to(".")
+    for name in ("", "*", "**", "*/*.txt", "**/*.txt"):
+        assert [a.id for a in read(tmp_path / "in" / name)] == ["2023/b.txt", "2024/a.txt"]
+
+
+def test_a_folder_with_two_names_is_read_once_by_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "2024" / "a.txt", "ا")
+    (tmp_path / "x" / "0-latest").symlink_to("2024")
+    for name in ("x", "x/*", "x/*/*.txt", "x/**/*.txt"):
+        assert [a.id for a in read(tmp_path / name)] == ["2024/a.txt"]
+
+
+def test_folders_that_a_glob_matches_are_searched_through(tmp_path: Path) -> None:
+    write(tmp_path / "2023" / "a.txt", "ا")
+    write(tmp_path / "2024" / "in" / "b.txt", "ب")
+    write(tmp_path / "2024" / "readme.md", "لا")
+    write(tmp_path / "2025.txt", "ج")
+    expected = ["2023/a.txt", "2024/in/b.txt", "2025.txt"]
+    assert [a.id for a in read(tmp_path / "20*")] == expected
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path), "/globbed", recursive=True)
+    assert [a.id for a in read("memory://globbed/20*")] == expected
+    expected.insert(2, "2024/readme.md")  # which the glob itself matches
+    assert [a.id for a in read("memory://globbed/**")] == expected
+    assert [a.id for a in read(tmp_path / "**")] == expected
+
+
+@pytest.mark.parametrize("name", ["", "*", "20*", "20*/*.txt", "**/*.txt"])
+def test_a_folder_that_cannot_be_listed_stops_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write(tmp_path / "2023" / "a.txt", "ا")
+    write(tmp_path / "2024" / "b.txt", "ب")
+    listed = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if str(folder).endswith("2024"):
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match=r"2024: the folder cannot be listed \(Permission denied"):
+        read(tmp_path / name)
 
 
 def test_a_missing_input_and_an_empty_folder_are_refused(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_each_bad_article_fails_alone_and_in_its_place(real: Tagger) -> None:
         (Article(WRITTEN, "target", targets=("حمص", "\ud800")), "targets[1]: lone surrogate"),
         (Article(WRITTEN, "claim", claims=("\ud800",)), "claims[0]: lone surrogate"),
         (Article("ا" * 51, "long"), "text has 51 code points; the limit is 50"),
+        (Article("ا", "headed", title="ا" * 51), "title has 51 code points; the limit is 50"),
     ]
     asked = [good]
     for article, _ in bad:
@@ -180,7 +181,8 @@ def test_each_bad_article_fails_alone_and_in_its_place(real: Tagger) -> None:
 
 
 def test_the_limit_is_the_last_length_that_is_taken(real: Tagger) -> None:
-    assert real.tag(["ا" * 50], max_code_points=50)[0].error is None
+    longest = Article("ا" * 50, title="ا" * 50)
+    assert real.tag([longest], max_code_points=50)[0].error is None
     assert real.tag(["ا" * 51])[0].error is None  # the Tagger itself has none
 
 

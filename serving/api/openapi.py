@@ -17,9 +17,9 @@ VERSION = "1.0.0"
 ABOUT = f"""Entities, topics, stances and claims of Arabic news articles.
 
 Offsets are Unicode code points into the text as received, end exclusive. A request holds at most
-{MAX_ARTICLES} articles and {MAX_BODY_BYTES} bytes, an article at most {MAX_CODE_POINTS} code
-points. What is wrong with the bytes or the schema fails the request; what is wrong with one article
-is the `error` of its result and harms no other."""
+{MAX_ARTICLES} articles and {MAX_BODY_BYTES} bytes, text and title of an article at most
+{MAX_CODE_POINTS} code points each. What is wrong with the bytes or the schema fails the request;
+what is wrong with one article is the `error` of its result and harms no other."""
 MEANINGS = {
     "invalid_json": "the body is not JSON in UTF-8",
     "disconnected": "the body did not arrive whole",

@@ -112,7 +112,9 @@ class ArticleIn(Strict):
     )
     id: Text | None = Field(default=None, description="Comes back in the result.")
     title: Text | None = Field(
-        default=None, description="Informs topic, stances and claims; is not tagged."
+        default=None,
+        description=f"At most {MAX_CODE_POINTS} code points; informs topic, stances and claims, is "
+        "not tagged.",
     )
     targets: Targets | None = Field(
         default=None,

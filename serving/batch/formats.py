@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,8 @@ from serving.batch.sources import STANDARD_INPUT, Source
 
 _PARQUET = b"PAR1"
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_JSON_NAME = re.compile(r"\.json(\.gz|\.zst)?$", re.I)
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")  # and not the text of an article
 _PARQUET_BATCH = 256  # rows decoded at once
 
 
@@ -58,15 +61,20 @@ def _rows(source: Source, file: BinaryIO, options: BatchOptions, meter: Meter) -
     raw = chunks(file, meter)
     head = next(raw, b"")
     opened = _Opened(source, file, chain([head], raw), options)
-    return _READERS[source.format or _sniffed(head)](opened)
+    return _READERS[source.format or _sniffed(source.name, head)](opened)
 
 
-def _sniffed(head: bytes) -> InputFormat:
+def _sniffed(name: str, head: bytes) -> InputFormat:
     if head.startswith(_PARQUET):
         return "parquet"
     begin = head.removeprefix(_UTF8_MARK).lstrip()[:64].lower()
     if begin.startswith(b"{"):
         return "jsonl"
+    if begin.startswith(b"[") and _JSON_NAME.search(name):
+        raise DamagedError(
+            "not_object",
+            "a JSON array; write one object a line, as .jsonl, or name its --format",
+        )
     return "html" if begin.startswith((b"<!doctype html", b"<html")) else "text"
 
 
@@ -139,11 +147,14 @@ def _table(opened: _Opened, delimiter: str) -> Iterator[Row]:
 def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
     found, encoding = _lines(opened)
     taken: list[Line] = []
+    at_end = False
 
     def texts() -> Iterator[str]:
+        nonlocal at_end
         for line in found:
             taken.append(line)
             yield (line.data or b"").decode(encoding, "surrogateescape") + "\n"
+        at_end = True
 
     reader = csv.reader(texts(), delimiter=delimiter)
     header: list[str] | None = None
@@ -156,11 +167,19 @@ def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             yield _table_problem(opened.name, taken, f"not a row of CSV ({error})")
             continue
+        if at_end:  # a row ends with its last line, unless a quote is open
+            yield _table_problem(
+                opened.name,
+                taken,
+                f"a quote is never closed: the row goes from line {taken[0].number} to the end of "
+                f"the file, line {taken[-1].number}; close the quote",
+            )
+            return
         if not cells and all(line.data is not None for line in taken):
             continue  # a blank line
         if header is None:
             header = cells
-            _require_text(opened, header)
+            _require_header(opened, header)
             continue
         yield _table_row(opened.name, taken, header, cells, encoding)
 
@@ -184,6 +203,18 @@ def _table_row(
 def _table_problem(name: str, taken: Sequence[Line], reason: str, code: str = "not_csv") -> Row:
     raw = b"\n".join(line.data or b"" for line in taken)
     return Row(name, taken[0].number if taken else None, raw, problem=(code, reason))
+
+
+def _require_header(opened: _Opened, cells: Sequence[str]) -> None:
+    """Refuse a first row that names no text; it may be an article, which is not quoted then."""
+    wanted = opened.options.column("text")
+    if wanted not in cells and not all(map(_COLUMN_NAME.fullmatch, cells)):
+        raise DamagedError(
+            "no_text",
+            f"no column {wanted!r} among the {len(cells)} of the first line; is it a header? If "
+            "so, map it with --column text=NAME, else add one",
+        )
+    _require_text(opened, cells)
 
 
 def _require_text(opened: _Opened, columns: Sequence[str]) -> None:
@@ -220,9 +251,13 @@ def _parquet(opened: _Opened) -> Iterator[Row]:
 def _parquet_row(name: str, number: int, row: Any) -> Row:
     try:
         (found,) = row.to_pylist()
-        return Row(name, number, json.dumps(found, ensure_ascii=False, default=str).encode())
+        return Row(name, number, json.dumps(found, ensure_ascii=False, default=_plain).encode())
     except UnicodeError:
         return Row(name, number, b"", problem=("encoding", "a string that is not UTF-8"))
+
+
+def _plain(value: object) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def _oversized(name: str, line: int | None, size: int) -> Row:

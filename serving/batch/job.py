@@ -64,7 +64,7 @@ class Job:
         next run repeats at most those that were in hand.
         """
         store = open_store(self.output)
-        sources = find_sources(self.inputs, self.options.input_format)
+        sources = find_sources(self.inputs, self.options.input_format, store)
         _require_apart(store, sources)
         pace = Pace(0 if self.options.limit else sum(source.size or 0 for source in sources))
         with store.lock():

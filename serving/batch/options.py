@@ -58,7 +58,7 @@ class BatchOptions:
             )
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise UsageError(
                 f"--encoding {self.encoding}: unknown; use utf-8, cp1256, utf-16, iso8859-6"
             ) from None

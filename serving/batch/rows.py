@@ -88,12 +88,13 @@ def article_of(row: Row, options: BatchOptions) -> Article:
     if row.problem is not None:
         raise RejectError(*row.problem)
     article = _READERS[row.form](row, options)
-    if len(article.text) > options.max_code_points:
-        raise RejectError(
-            "too_long",
-            f"text has {len(article.text)} code points, the limit is {options.max_code_points}; "
-            "split the article or raise --max-code-points",
-        )
+    for name, value in (("text", article.text), ("title", article.title or "")):
+        if len(value) > options.max_code_points:
+            raise RejectError(
+                "too_long",
+                f"{name} has {len(value)} code points, the limit is {options.max_code_points}; "
+                "split the article or raise --max-code-points",
+            )
     return article
 
 
@@ -150,9 +151,11 @@ def _decoded(row: Row) -> str:
         return row.raw.decode(encoding)
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x} at offset {error.start}"
-        raise RejectError(
-            "encoding", f"not {encoding} ({found}); convert the file or name its --encoding"
-        ) from None
+    except UnicodeError as error:  # of a codec that does not say where
+        found = type(error).__name__
+    raise RejectError(
+        "encoding", f"not {encoding} ({found}); convert the file or name its --encoding"
+    )
 
 
 def _string(value: Any, name: str) -> str:

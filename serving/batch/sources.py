@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from serving.batch.errors import UsageError, extra
+from serving.batch.folders import below, matches
 from serving.batch.options import InputFormat
+from serving.batch.store import LocalStore, RemoteStore, Store
 
 STANDARD_INPUT = "-"
 _PACKED = (".gz", ".zst")
@@ -44,7 +47,7 @@ class Source:
     @property
     def is_local(self) -> bool:
         """Whether it is a file of this machine."""
-        return self.filesystem is not None and "file" in self.filesystem.protocol
+        return self.filesystem is not None and _is_local(self.filesystem)
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -56,11 +59,13 @@ class Source:
             yield file
 
 
-def find_sources(names: Sequence[str], given: InputFormat | None) -> list[Source]:
+def find_sources(
+    names: Sequence[str], given: InputFormat | None, output: Store | None = None
+) -> list[Source]:
     """The sources of all inputs, those of a folder or glob sorted by path; folders are searched
-    through for files of known kinds.
+    through for files of known kinds, and what they hold of the output is left out.
     """
-    found = [source for name in names for source in _of_name(name, given)]
+    found = [source for name in names for source in _of_name(name, given, output)]
     called = [source.name for source in found]
     if len(set(called)) == len(called):
         return found
@@ -79,7 +84,7 @@ def fingerprint(sources: Sequence[Source]) -> dict[str, Any]:
     return {"files": len(sources), "digest": found.hexdigest()}
 
 
-def _of_name(name: str, given: InputFormat | None) -> list[Source]:
+def _of_name(name: str, given: InputFormat | None, output: Store | None) -> list[Source]:
     if name == STANDARD_INPUT:
         return [Source("stdin", STANDARD_INPUT, given, None)]
     try:
@@ -89,38 +94,82 @@ def _of_name(name: str, given: InputFormat | None) -> list[Source]:
     if any(sign in path for sign in "*?[") and not filesystem.exists(path):
         fixed = path[: min(path.find(sign) for sign in "*?[" if sign in path)]
         root = fixed.rpartition("/")[0]
-        found = [
-            (place, info.get("size"))
-            for place, info in filesystem.glob(path, detail=True).items()
-            if info["type"] != "directory"
-        ]
+        found = _globbed(filesystem, root, path)
     elif filesystem.isdir(path):
         root = path
-        found = [file for file in _walked(filesystem, path) if _is_input(file[0])]
+        found = _walked(filesystem, [path])
     else:
         return [_of_file(name, filesystem, path, given)]
+    is_output = _below_output(filesystem, output)
+    if not is_output(root or "/"):
+        found = {p: size for p, size in found.items() if not is_output(os.path.dirname(p))}
     if not found:
         kinds = " ".join(_FORMATS)
         raise UsageError(f"{name}: no input file; in a folder these are read: {kinds} (.gz, .zst)")
     return [
         Source(_relative(place, root), place, given or _format(place), size, filesystem)
-        for place, size in sorted(found)
+        for place, size in sorted(found.items())
     ]
 
 
-def _walked(filesystem: Any, folder: str) -> Iterator[tuple[str, int | None]]:
-    """The files below a folder with their sizes; of a million here no more is held than that."""
-    if "file" not in filesystem.protocol:
-        for place, info in filesystem.find(folder, detail=True).items():
-            yield place, info.get("size")
-        return
-    for above, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(above, name)
-            try:
-                yield path, os.stat(path).st_size
-            except OSError:  # a link to nowhere, say: reading it will tell
-                yield path, None
+def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:
+    """The files that a glob matches and the inputs in the folders that it matches, with sizes."""
+    if _is_local(filesystem):
+        found = matches(root, path[len(root) :])
+        files = {place: _size(place) for place, is_folder in found.items() if not is_folder}
+        folders = [place for place, is_folder in found.items() if is_folder]
+    else:
+        listed = filesystem.glob(path, detail=True).items()
+        files = {p: info.get("size") for p, info in listed if info["type"] != "directory"}
+        folders = _outermost(p.rstrip("/") for p, info in listed if info["type"] == "directory")
+    return files | _walked(filesystem, folders)
+
+
+def _walked(filesystem: Any, folders: Sequence[str]) -> dict[str, int | None]:
+    """The inputs below folders with their sizes; of a million no more is held than that."""
+    if _is_local(filesystem):
+        paths = (path for path, is_folder in below(folders) if not is_folder)
+        return {path: _size(path) for path in paths if _is_input(path)}
+    return {
+        place: info.get("size")
+        for folder in folders
+        for place, info in filesystem.find(folder, detail=True).items()
+        if _is_input(place)
+    }
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """Those that lie in no other one."""
+    found: list[str] = []
+    for folder in sorted(folders, key=lambda path: path.split("/")):
+        if not found or not _lies_in(folder, found[-1]):
+            found.append(folder)
+    return found
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # a link to nowhere, say: reading it will tell
+        return None
+
+
+def _below_output(filesystem: Any, output: Store | None) -> Callable[[str], bool]:
+    """Whether a folder is that of the output or lies in it, by whatever links it is reached."""
+    if isinstance(output, LocalStore) and _is_local(filesystem):
+        root = os.path.realpath(output.root)
+        return cache(lambda folder: _lies_in(os.path.realpath(folder), root))
+    if isinstance(output, RemoteStore) and output.filesystem == filesystem:
+        return lambda folder: _lies_in(folder.lstrip("/"), output.root.lstrip("/"))
+    return lambda folder: False
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _is_local(filesystem: Any) -> bool:
+    return "file" in filesystem.protocol
 
 
 def _is_input(path: str) -> bool:

@@ -29,8 +29,8 @@ class Page:
 
 
 def declared_encoding(raw: bytes) -> str:
-    """The encoding of a page: by its byte order mark, else as it declares, else UTF-8; nothing is
-    guessed.
+    """The encoding of a page: by its byte order mark, else as it declares, else (or where no
+    text has what it declares) UTF-8; nothing is guessed.
     """
     for mark, name in _MARKS.items():
         if raw.startswith(mark):
@@ -39,8 +39,10 @@ def declared_encoding(raw: bytes) -> str:
     if found is None:
         return "utf-8"
     try:
-        return codecs.lookup(found[1].decode("ascii")).name
-    except (LookupError, UnicodeDecodeError):
+        name = found[1].decode("ascii")
+        "".encode(name)  # fails for `hex` and `undefined`, which Python also knows
+        return codecs.lookup(name).name
+    except (LookupError, UnicodeError):
         return "utf-8"
 
 
