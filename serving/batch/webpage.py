@@ -29,8 +29,8 @@ class Page:
 
 
 def declared_encoding(raw: bytes) -> str:
-    """The encoding of a page: by its byte order mark, else as it declares, else (or where no
-    text has what it declares) UTF-8; nothing is guessed.
+    """The encoding of a page: by its byte order mark, else as it declares where that is an encoding
+    of text, else UTF-8; nothing is guessed.
     """
     for mark, name in _MARKS.items():
         if raw.startswith(mark):
