@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from serving.batch.cli import batch_app
 from serving.batch.estimate import estimate
 from serving.batch.options import BatchOptions
+from serving.batch.sources import find_sources
 from serving.bundle import DEFAULT_FOLDER
 from serving.tagger import Tagger
 
@@ -168,12 +169,21 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, given: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_counts_what_a_run_would_read(given: Path) -> None:
+    output = given.parent / "tagged"
+    assert Done(given.parent, output).status == 0
+    done = Done("--dry-run", given.parent, output)
+    assert done.status == 0 and done.out.startswith("1 files, 3 rows")
+    assert "lies in the output" in Done("--dry-run", output / "parts", output).err
+
+
 def test_the_time_is_estimated_from_a_sample_of_all(tmp_path: Path) -> None:
     ticks = iter(range(0, 1000, 64))  # the sample takes 64 seconds
     given = write_jsonl(tmp_path / "a.jsonl", ["بغداد"] * 10 + ["محمد في بغداد"] * 310)
     options = BatchOptions(part_rows=100)
     open_tagger = partial(nullcontext, NameTagger())
-    found = estimate([str(given)], options, 2, open_tagger, clock=lambda: float(next(ticks)))
+    sources = find_sources([str(given)], None)
+    found = estimate(sources, options, 2, open_tagger, clock=lambda: float(next(ticks)))
     assert (found.articles, found.parts, found.sampled) == (320, 4, 32)
     assert found.seconds == pytest.approx(320, rel=0.02)  # 64 / 32 * 320 / 2
     assert "about 5 min with 2 workers, by the time that 32 of the articles took" in found.to_text()

@@ -168,8 +168,10 @@ def _run(job: Job, chosen: Chosen, json_logs: bool) -> Outcome:
 
 def _estimate(job: Job, chosen: Chosen) -> None:
     from serving.batch.estimate import estimate
+    from serving.batch.store import open_store
 
-    typer.echo(estimate(job.inputs, job.options, chosen.at_once, chosen.tagger).to_text())
+    sources = job.sources(open_store(job.output))
+    typer.echo(estimate(sources, job.options, chosen.at_once, chosen.tagger).to_text())
 
 
 def _column(given: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from serving.batch.formats import read_rows
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part, chosen, cut
 from serving.batch.rows import RejectError, Row, article_of
-from serving.batch.sources import find_sources
+from serving.batch.sources import Source
 from serving.batch.tagging import TagsArticles, tag_part
 
 _SAMPLE_ROWS = 32
@@ -56,14 +56,13 @@ class Estimate:
 
 
 def estimate(
-    inputs: Sequence[str],
+    sources: Sequence[Source],
     options: BatchOptions,
     workers: int,
     open_tagger: Callable[[], AbstractContextManager[TagsArticles]],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
     """Count an input and measure a sample drawn over all of its articles; nothing is written."""
-    sources = find_sources(inputs, options.input_format)
     meter, random = Meter(), Random(options.seed)
     sample: list[Row] = []
     rejects: Counter[str] = Counter()

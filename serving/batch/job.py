@@ -57,6 +57,12 @@ class Job:
             "input": fingerprint(sources),
         }
 
+    def sources(self, store: Store) -> list[Source]:
+        """What is read, which may lie around the output but not in it."""
+        found = find_sources(self.inputs, self.options.input_format, store)
+        _require_apart(store, found)
+        return found
+
     def run(self, engine: Engine, progress: Progress) -> Outcome:
         """Read what is not done yet and finish the output.
 
@@ -64,8 +70,7 @@ class Job:
         next run repeats at most those that were in hand.
         """
         store = open_store(self.output)
-        sources = find_sources(self.inputs, self.options.input_format, store)
-        _require_apart(store, sources)
+        sources = self.sources(store)
         pace = Pace(0 if self.options.limit else sum(source.size or 0 for source in sources))
         with store.lock():
             manifest = Manifest.open(store, self.key(sources), self.restart)
