@@ -17,6 +17,7 @@ from annotations.errors import FormatError
 from annotations.jsonl import read_documents
 from annotations.schema import Document
 from serving.tagger import Tagger
+from training.corpora import with_entities
 from training.evaluation.entity_questions import document_questions, sentence_questions
 from training.evaluation.novelty import Known
 from training.evaluation.questions import claim_questions, stance_questions, topic_questions
@@ -41,8 +42,7 @@ def evaluate(
         scores = score_conll(list(read_sentences(data)), tagger, head, known)
     elif task == "ner":
         _require(kind in ("khabar", "topics"), task, data, "khabar JSONL or CoNLL")
-        documents = [d for d in read_documents(data) if d.entities is not None]
-        scores = score_entities(documents, tagger, head, known)
+        scores = score_entities(with_entities(read_documents(data)), tagger, head, known)
     elif task == "topic":
         _require(kind in ("khabar", "topics"), task, data, "topic JSONL or khabar JSONL")
         scores = score_topics(read_topics(data), tagger)

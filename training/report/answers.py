@@ -120,13 +120,12 @@ def dev_answers(
     Of a split with more than `max_words` as many items are drawn as hold them, always the same
     ones.
     """
+    heads = {head.name: head for head in bundle.manifest.heads}
     for source in recipe.sources:
-        split = DEV_SPLITS.get(source.corpus)
-        if split is None or source.head not in {head.name for head in bundle.manifest.heads}:
+        split, head = DEV_SPLITS.get(source.corpus), heads.get(source.head)
+        if split is None or head is None or not judges(source, head):
             continue
-        if not judges(source, bundle.head(source.head)):
-            continue
-        readers = _Readers.of(bundle, bundle.head(source.head))
+        readers = _Readers.of(bundle, head)
         asked = _asked(source.corpus, split, readers.shipped)
         kept = _drawn([len(text.split()) for text, _ in asked], max_words)
         items: tuple[Any, ...] = tuple(asked[i][1](readers) for i in kept)
