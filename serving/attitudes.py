@@ -119,8 +119,7 @@ def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Flo
     """What the head says of each part, (parts, labels); of one alone, where the head is mirrored,
     the mean of the logits of both orders.
     """
-    first = reader.encoder.pieces(about)
-    room = reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
+    first, room = reader.encoder.pieces(about), _room(reader)
     if not 0 < len(first) <= room:
         raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
     pairs = [(first, part.pieces) for part in parts]
@@ -130,6 +129,16 @@ def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Flo
         axis=0, keepdims=True
     )
     return both
+
+
+def _room(reader: Reader) -> int:
+    """How many pieces a target or claim may have beside the text."""
+    return reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
+
+
+def fits(reader: Reader, about: str) -> bool:
+    """Whether a target or claim leaves room for the text beside it."""
+    return 0 < len(reader.encoder.pieces(about)) <= _room(reader)
 
 
 def judged_parts(head: Head, text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:

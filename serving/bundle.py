@@ -36,7 +36,7 @@ class BundleError(KhabarError):
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Head(_Settings):
@@ -132,6 +132,23 @@ class Manifest(_Settings):
     training: dict[str, Any]
     data: list[dict[str, Any]]
     scores: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _heads_of_distinct_names(self) -> Manifest:
+        names = [head.name for head in self.heads]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two heads have one name among {', '.join(names)}; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_that_go_on(self) -> Manifest:
+        size, overlap = self.window.size, self.window.overlap_tokens
+        if not 0 <= overlap < (size - 2) // 2:
+            raise ValueError(
+                f"windows of {size} pieces overlap by {overlap}; half of what a window holds "
+                "beside its two special pieces must be more"
+            )
+        return self
 
 
 @dataclass(frozen=True)

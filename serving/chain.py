@@ -27,7 +27,7 @@ class Transitions(BaseModel):
     O and parts what stands around it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     emission: float = Field(gt=0)
     begin: tuple[float, float]

@@ -116,7 +116,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; by default loopback.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     bundle: BundleOption = None,
     settings: Annotated[
         Path | None, typer.Option(help="A YAML file that replaces keys of configs/serving.yaml.")

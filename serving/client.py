@@ -35,7 +35,13 @@ from serving.exchange import (
     request_id_of,
 )
 from serving.parcel import Parcel, RequestLimits, parcels, read_prediction
-from serving.prediction import MAX_CODE_POINTS, Article, Prediction, article_problem
+from serving.prediction import (
+    MAX_CODE_POINTS,
+    Article,
+    Prediction,
+    article_problem,
+    asked_problem,
+)
 
 __all__ = ["ClientError", "KhabarClient", "RequestLimits", "TagOptions"]
 
@@ -176,6 +182,8 @@ class KhabarClient:
     def _answer(self, parcel: Parcel, unwanted: threading.Event) -> list[Prediction]:
         """The predictions of a request's articles."""
         limit = self._limits.body_bytes
+        if len(parcel.articles) == 1 and (asked := asked_problem(parcel.articles[0])):
+            return [Prediction(parcel.articles[0].id, error=asked)]
         if len(parcel.body) > limit:  # an article that no request can hold
             (article,) = parcel.articles
             told = f"alone it makes a request of {len(parcel.body)} bytes; the limit is {limit}, "

@@ -209,8 +209,10 @@ class Desk:
         except TimeoutError:
             told = f"no answer within {self.settings.timeout_s} s; send fewer or shorter articles"
             raise RequestError("timeout", told) from None
-        except Exception:
+        except Exception as error:
             self.metrics.articles(len(ticket.articles), "failed")
+            if isinstance(error, ModelProcessError) and self._has_failed():
+                raise self._not_ready() from None  # trying it is what starts the process anew
             raise
 
     def _encode(self, request: TagRequest, predictions: Sequence[Prediction]) -> bytes:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,6 +25,7 @@ KEYS_VARIABLE = "KHABAR_API_KEYS"
 FILE_VARIABLE = "KHABAR_API_KEYS_FILE"
 ANYONE = "anyone"  # the caller of a service without keys
 MIN_KEY_CHARACTERS = 16
+RETRY_S = 5.0  # between two tries at a file that cannot be used
 KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what fits into an Authorization header
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 HOW = "write keys as KEY or NAME:KEY"
@@ -117,6 +120,8 @@ class Keys:
         self._fixed = fixed
         self._file = file
         self._stamp = _stamp(file)
+        self._retry_at = math.inf  # time.monotonic(); finite while the file cannot be used
+        self._told: str | None = None
         self._keys = self._read()
 
     @classmethod
@@ -166,20 +171,26 @@ class Keys:
         return keys
 
     def _refresh(self) -> None:
-        """Read the file again when it has changed; one that cannot be used changes nothing."""
+        """Read the file again when it has changed; one that cannot be used changes nothing, and is
+        tried again now and then, for what was wrong may pass without a trace on the file.
+        """
         stamp = _stamp(self._file)
-        if stamp == self._stamp:
+        if stamp == self._stamp and time.monotonic() < self._retry_at:
             return
         self._stamp = stamp
         try:
             self._keys = self._read()
         except ConfigError as error:
-            logger.error("the API keys stay as they were: %s", error)
+            self._retry_at = time.monotonic() + RETRY_S
+            if str(error) != self._told:
+                logger.error("the API keys stay as they were: %s", error)
+            self._told = str(error)
         else:
+            self._retry_at, self._told = math.inf, None
             logger.info("the API keys were read again: %s", ", ".join(self.names))
 
 
-def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+def _stamp(file: Path | None) -> tuple[int, int, int, int] | None:
     """What changes when a file does; None when there is none."""
     if file is None:
         return None
@@ -187,4 +198,4 @@ def _stamp(file: Path | None) -> tuple[int, int, int] | None:
         found = file.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

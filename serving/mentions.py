@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from annotations.clitics import NameLexicon, lexicon_key, plain_form
 from annotations.labels import LabelSchema
@@ -152,10 +153,15 @@ def entity_groups(entities: Sequence[Entity], text_length: int) -> tuple[EntityG
     return tuple(sorted(groups, key=lambda group: -weights[group.id]))
 
 
-def salient_targets(entities: Sequence[Entity], text_length: int) -> list[str]:
-    """The names of the actors a text turns on, at most five, the most salient first."""
+def salient_targets(
+    entities: Sequence[Entity], text_length: int, fits: Callable[[str], bool]
+) -> list[str]:
+    """The names of the actors a text turns on, at most five, the most salient first; what does not
+    fit beside the text, a "name" of a hundred words, is passed over.
+    """
     groups = entity_groups(entities, text_length)
-    return [group.name for group in groups if group.label in _ACTORS][:MAX_AUTO_TARGETS]
+    actors = (group.name for group in groups if group.label in _ACTORS)
+    return list(islice(filter(fits, actors), MAX_AUTO_TARGETS))
 
 
 def _by_owner(entities: Sequence[Entity]) -> dict[str, list[Entity]]:

@@ -13,7 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from annotations.schema import Document
 from serving.api.response import encode
-from serving.prediction import MAX_ARTICLES, MAX_BODY_BYTES, Article, Prediction
+from serving.prediction import (
+    MAX_ARTICLES,
+    MAX_BODY_BYTES,
+    Article,
+    Prediction,
+    asked_problem,
+)
 from serving.queue import cost_of
 
 RESULT_KEYS = ("id", "entities", "topics", "stances", "claims", "tokens", "error")
@@ -74,6 +80,12 @@ def _groups(
     size = pieces = 0
     for article in articles:
         part, cost = encode(article_dict(article)), cost_of(article)
+        if asked_problem(article):  # the service would refuse all of its request
+            if group:
+                yield group
+            yield [(article, part)]
+            group, size, pieces = [], 0, 0
+            continue
         size += len(part) + 1  # a comma
         pieces += cost
         if group and (size - 1 > max_bytes or pieces > limits.pieces):

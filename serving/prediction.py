@@ -13,6 +13,8 @@ from annotations.schema import Claim, Document, Range, Span, Stance
 from annotations.text import reject_surrogates
 
 MAX_CODE_POINTS = 200_000  # an article that the service takes; the Tagger itself has no limit
+MAX_ASKED = 16  # targets of an article that the service takes, and claims
+MAX_PHRASE_CODE_POINTS = 500  # of a target or claim that the service takes
 MAX_ARTICLES = 64  # a request
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a request
 MAX_AUTO_TARGETS = 5  # an article
@@ -191,4 +193,23 @@ def article_problem(article: Article, max_code_points: int | None = None) -> str
             reject_surrogates(value, name)
     except ValueError as error:
         return str(error)
+    return None
+
+
+def asked_problem(article: Article) -> str | None:
+    """What keeps the service from taking what is asked of an article, in words without its text;
+    None when nothing does.
+    """
+    asked = {"claims": article.claims}
+    if article.targets != "auto":
+        asked["targets"] = article.targets
+    for name, phrases in asked.items():
+        if len(phrases) > MAX_ASKED:
+            return f"{len(phrases)} {name}; the service takes {MAX_ASKED}, ask in several articles"
+        for i, phrase in enumerate(phrases):
+            if not phrase.strip() or len(phrase) > MAX_PHRASE_CODE_POINTS:
+                return (
+                    f"{name}[{i}] has {len(phrase)} code points; the service takes 1 to "
+                    f"{MAX_PHRASE_CODE_POINTS} that are not all blanks, shorten it"
+                )
     return None

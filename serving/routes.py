@@ -60,7 +60,8 @@ async def tag(request: Request) -> Response:
     desk: Desk = request.app.state.desk
     notes: Notes = request.scope[NOTES]
     try:
-        check_media_type(request.headers.get("content-type"))
+        sent = request.headers
+        check_media_type(sent.get("content-type"), sent.get("content-encoding"))
     except RequestError:
         await discard(request.receive)  # its sender would see a reset and not the refusal
         raise

@@ -7,14 +7,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
-from serving.attitudes import TargetError, attitudes
+from serving.attitudes import TargetError, attitudes, fits
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.decoding import TaggedSpan, decode_flat, decode_nested
 from serving.edges import mend
@@ -73,13 +73,26 @@ class Tagger:
     ) -> list[Prediction]:
         """A prediction an article, in order; what cannot be read gets an `error` of its own."""
         asked = [Article.of(article) for article in articles]
-        problems = [article_problem(article, max_code_points) for article in asked]
+        problems = [
+            article_problem(article, max_code_points) or self._unread(article) for article in asked
+        ]
         sound = [article for article, found in zip(asked, problems, strict=True) if found is None]
         read = (prediction for group in _groups(sound) for prediction in self._tag_group(group))
         return [
             next(read) if problem is None else Prediction(article.id, error=problem)
             for article, problem in zip(asked, problems, strict=True)
         ]
+
+    def _unread(self, article: Article) -> str | None:
+        """What is asked of an article that the model has no head for; None when it has all."""
+        heads = [head.name for head in self.bundle.manifest.heads]
+        for name, asked in (("stance", article.targets), ("claim", article.claims)):
+            if asked and name not in heads:
+                field = "targets" if name == "stance" else "claims"
+                return (
+                    f"the model has no head {name!r}, it has {', '.join(heads)}; ask for no {field}"
+                )
+        return None
 
     def spans(self, texts: Sequence[str], head_name: str) -> list[tuple[tuple[Span, float], ...]]:
         """The entities of each text by one head, with their confidences.
@@ -116,7 +129,8 @@ class Tagger:
             entities = link_mentions(article.text, mentions, label_schema(), self.bundle.lexicon)
             targets = article.targets
             if targets == "auto":
-                targets = tuple(salient_targets(entities, len(article.text)))
+                fitting = partial(fits, self.reader)
+                targets = tuple(salient_targets(entities, len(article.text), fitting))
             return Prediction(
                 article.id,
                 entities,
@@ -192,4 +206,5 @@ def _groups(articles: Sequence[Article]) -> Iterator[list[Article]]:
 def confidence(span: TaggedSpan, head: Head) -> float:
     """The calibrated probability that a span is right: Platt scaling of its score's logit."""
     score = min(max(span.score, 1e-6), 1 - 1e-6)
-    return 1 / (1 + math.exp(-(head.slope * math.log(score / (1 - score)) + head.intercept)))
+    logit = head.slope * math.log(score / (1 - score)) + head.intercept
+    return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0  # math.exp goes no further

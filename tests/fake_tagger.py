@@ -23,6 +23,7 @@ class FakeTagger:
         )
         self.on_read: Callable[[int, int], None] | None = None
         self.problem: str | None = None
+        self.fault: Exception | None = None
         self.closed = False
         self.hold: threading.Event | None = None
         self.running = self.most = 0
@@ -35,6 +36,8 @@ class FakeTagger:
         if self.hold is not None:
             self.hold.wait(10)
         self.running -= 1
+        if self.fault is not None:
+            raise self.fault
         return [self.read(article, max_code_points) for article in articles]
 
     def close(self) -> None:

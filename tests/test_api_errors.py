@@ -31,6 +31,13 @@ def test_another_media_type_is_a_415(header: str | None) -> None:
     assert STATUS[caught.value.code] == 415
 
 
+def test_a_compressed_body_is_a_415() -> None:
+    check_media_type("application/json", "Identity")
+    with pytest.raises(RequestError, match="without Content-Encoding") as caught:
+        check_media_type("application/json", "gzip")
+    assert STATUS[caught.value.code] == 415
+
+
 @pytest.mark.parametrize("header", ["a-1_b.C", "x" * 64])
 def test_a_plain_request_id_is_kept(header: str) -> None:
     assert request_id_of(header) == header

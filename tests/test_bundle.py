@@ -93,6 +93,13 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -
         (lambda manifest: manifest["special"].pop("pad"), "pad"),
         (lambda manifest: manifest["normalization"].update(lowercase=True), "lowercase"),
         (lambda manifest: manifest.pop("version"), "version"),
+        (lambda manifest: manifest["heads"][0].update(slope=float("nan")), "heads.0.slope"),
+        (lambda manifest: manifest["heads"][0].update(temperature=1e999), "heads.0.temperature"),
+        (
+            lambda manifest: manifest["heads"].append(manifest["heads"][0]),
+            "two heads have one name",
+        ),
+        (lambda manifest: manifest["window"].update(size=40, overlap_tokens=32), "overlap by 32"),
     ],
 )
 def test_an_unknown_or_missing_key_is_named(

@@ -270,3 +270,9 @@ def test_a_real_process_writes_utf8_and_takes_any_file_name(
     # json keeps the byte that is no character as Python does, so the file can be found again
     assert os.fsencode(first["id"]) == named and second["id"] == "standard input"
     assert first["entities"] == second["entities"]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1"])
+def test_a_port_that_there_is_not_is_refused(port: str) -> None:
+    result = CliRunner().invoke(khabar.app, ["serve", "--port", port])
+    assert result.exit_code == 2 and "Invalid value for '--port'" in result.output

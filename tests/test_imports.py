@@ -335,5 +335,8 @@ def test_names_of_topics_are_khabars_where_it_has_them() -> None:
 
 def test_an_imported_bundle_has_no_stance_to_ask(bundles: dict[str, tuple[Path, Path]]) -> None:
     tagger = Tagger.from_bundle(bundles["bert"][1])
-    with pytest.raises(Exception, match="no head 'stance'; this bundle has ner"):
-        tagger.tag([Article(seed_text(), targets=("العراق",))])
+    asked = [Article("محمد", targets=("العراق",)), Article("محمد", targets="auto")]
+    *without, plain = tagger.tag([*asked, Article(seed_text())])
+    for prediction in without:
+        assert prediction.error == "the model has no head 'stance', it has ner; ask for no targets"
+    assert plain.error is None and plain.entities

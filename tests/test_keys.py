@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -198,6 +199,32 @@ def test_a_file_that_turns_bad_leaves_the_keys_and_is_told_once(
     assert "tiny-secret" not in caplog.text
     write(file, f"mended:{ALPHA}\n")
     assert keys.allow(headers(x_api_key=ALPHA)) == "mended"
+
+
+def test_a_file_that_could_not_be_read_for_a_while_is_read_when_it_can(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the file need change: a disk that was gone comes back."""
+    keys, reading = Keys.from_environment(file, {}), keys_module.keys_of_file
+    write(file, f"archive:{BETA}\n")
+    with monkeypatch.context() as broken:
+        broken.setattr(keys_module, "keys_of_file", lambda path: reading(path / "gone"))
+        assert keys.allow(headers(x_api_key=ALPHA)) == "desk"
+    assert keys.allow(headers(x_api_key=BETA)) == "line4"  # not with every request
+    later = time.monotonic() + keys_module.RETRY_S
+    monkeypatch.setattr(keys_module.time, "monotonic", lambda: later)
+    assert keys.allow(headers(x_api_key=BETA)) == "archive"
+
+
+def test_a_file_whose_rights_were_put_right_is_read_again(file: Path) -> None:
+    keys, good = Keys.from_environment(file, {}), f"archive:{BETA}\n"
+    write(file, "!" * len(good))
+    assert keys.allow(headers(x_api_key=ALPHA)) == "desk"
+    before = file.stat()
+    file.write_text(good)  # of the same size, and of the same time below
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.chmod(file, 0o640)
+    assert keys.allow(headers(x_api_key=BETA)) == "archive"
 
 
 def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

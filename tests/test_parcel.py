@@ -65,6 +65,20 @@ def test_an_article_that_no_request_can_hold_harms_no_other(service: Service) ->
     assert sorted(service.texts) == [["بغداد"], ["محمد"]]
 
 
+def test_an_article_of_which_too_much_is_asked_harms_no_other(service: Service) -> None:
+    plain, names = Article("محمد"), tuple(map(str, range(17)))
+    asked = [Article("محمد", "a", targets=names), Article("محمد", "b", claims=("ع" * 501,))]
+    with client_of(service) as client:
+        one, many, long, last = client.tag([plain, *asked, plain])
+    assert one == last == read(plain)
+    assert (many.id, many.error) == (
+        "a",
+        "17 targets; the service takes 16, ask in several articles",
+    )
+    assert long.id == "b" and "claims[0] has 501 code points" in (long.error or "")
+    assert sorted(service.texts) == [["محمد"], ["محمد"]]
+
+
 def test_an_article_beyond_all_limits_gets_the_words_of_the_service(service: Service) -> None:
     with client_of(service) as client:
         (prediction,) = client.tag(["😀" * 1_100_000])

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from serving import service
 from serving.desk import Desk, State
+from serving.model_process import ModelProcessError
 from serving.settings import serve_settings
 from tests.fake_tagger import FakeTagger
 from tests.worker import desk_of, post
@@ -110,12 +111,16 @@ def test_a_model_that_is_gone_for_good_makes_the_service_unready_and_dead(
     client: TestClient, tagger: FakeTagger
 ) -> None:
     tagger.problem = "model.onnx is damaged"
+    tagger.fault = ModelProcessError("it cannot be started anew")
     try:
         for path in ("/livez", "/readyz"):
             assert client.get(path).status_code == 503
             assert "damaged" not in client.get(path).text  # the log says it
+        answer = post(client, "محمد")  # it is tried, for that may bring the model back
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "loading")
+        assert int(answer.headers["retry-after"]) >= 1
     finally:
-        tagger.problem = None
+        tagger.problem = tagger.fault = None
     assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 

@@ -245,6 +245,17 @@ def test_automatic_targets_are_actors_of_the_article(tagger: Tagger) -> None:
     assert set(targets) <= actors
 
 
+def test_a_name_that_leaves_no_room_for_the_text_is_no_automatic_target(
+    default_tagger: Tagger,
+) -> None:
+    """All else that was read of the article stays."""
+    text = "قالت القوات العراقية إنها دخلت بغداد. " + "محمد" * 100
+    plain, asked = default_tagger.tag([text, Article(text, targets="auto")])
+    assert any(len(entity.text) == 400 for entity in plain.entities)
+    assert (asked.error, asked.entities) == (None, plain.entities)
+    assert {stance.about for stance in asked.stances} == {"القوات العراقية"}
+
+
 def test_nothing_is_asked_unless_asked_for(real: Tagger) -> None:
     (prediction,) = real.tag([seed_text()])
     assert prediction.stances == prediction.claims == ()

@@ -15,8 +15,11 @@ DISCARDED_BYTES = 64 * 1024 * 1024  # of a body that is too large, before its se
 DISCARD_S = 5.0
 
 
-def check_media_type(header: str | None) -> None:
-    """Refuse a body that does not say it is JSON in UTF-8."""
+def check_media_type(header: str | None, coding: str | None = None) -> None:
+    """Refuse a body that does not say it is JSON in UTF-8, or that says it is compressed."""
+    if (coding or "identity").strip().lower() != "identity":
+        message = "send the body as it is, without Content-Encoding"
+        raise RequestError("unsupported_media_type", message)
     media_type, *parameters = (header or "").lower().split(";")
     others = [p for p in parameters if re.fullmatch(r'\s*charset="?utf-8"?\s*', p) is None]
     if media_type.strip() != "application/json" or any("charset" in other for other in others):

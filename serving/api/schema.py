@@ -23,10 +23,15 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from annotations.labels import label_schema
 from serving.api.errors import RequestError
-from serving.prediction import MAX_ARTICLES, MAX_AUTO_TARGETS, MAX_CODE_POINTS, Article
+from serving.prediction import (
+    MAX_ARTICLES,
+    MAX_ASKED,
+    MAX_AUTO_TARGETS,
+    MAX_CODE_POINTS,
+    MAX_PHRASE_CODE_POINTS,
+    Article,
+)
 
-MAX_ASKED = 16  # targets of an article, and claims
-MAX_PHRASE_CODE_POINTS = 500  # a target or a claim
 MAX_LABELS = 64  # of `options.labels`, more than there are
 View = Literal["both", "fine", "coarse"]
 MESSAGES = {  # by pydantic's error type; pydantic's own words may quote the input
