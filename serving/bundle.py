@@ -19,6 +19,7 @@ from annotations.text import Normalization
 from serving.chain import Transitions
 from serving.decoding import Floats, Scheme, label_probabilities
 from serving.encoding import SpecialPieces, TextEncoder, WindowRule
+from serving.windows import require_overlap
 
 FORMAT = 3
 # 1 has no biases of labels and no `quiet` of transitions, 2 no head that reads pairs `mirrored`
@@ -142,12 +143,7 @@ class Manifest(_Settings):
 
     @model_validator(mode="after")
     def _windows_that_go_on(self) -> Manifest:
-        size, overlap = self.window.size, self.window.overlap_tokens
-        if not 0 <= overlap < (size - 2) // 2:
-            raise ValueError(
-                f"windows of {size} pieces overlap by {overlap}; half of what a window holds "
-                "beside its two special pieces must be more"
-            )
+        require_overlap(self.window.size - 2, self.window.overlap_tokens)
         return self
 
 

@@ -80,19 +80,14 @@ def _groups(
     size = pieces = 0
     for article in articles:
         part, cost = encode(article_dict(article)), cost_of(article)
-        if asked_problem(article):  # the service would refuse all of its request
-            if group:
-                yield group
-            yield [(article, part)]
-            group, size, pieces = [], 0, 0
-            continue
+        alone = asked_problem(article) is not None  # the service would refuse all of its request
         size += len(part) + 1  # a comma
         pieces += cost
-        if group and (size - 1 > max_bytes or pieces > limits.pieces):
+        if group and (alone or size - 1 > max_bytes or pieces > limits.pieces):
             yield group
             group, size, pieces = [], len(part) + 1, cost
         group.append((article, part))
-        if len(group) == limits.articles:
+        if alone or len(group) == limits.articles:
             yield group
             group, size, pieces = [], 0, 0
     if group:

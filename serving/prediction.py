@@ -185,9 +185,8 @@ def article_problem(article: Article, max_code_points: int | None = None) -> str
                 f"{name} has {len(value)} code points; the limit is {max_code_points}, {what_to_do}"
             )
     fields: Sequence[tuple[str, str]] = [("text", article.text), ("title", article.title or "")]
-    fields = [*fields, *((f"claims[{i}]", claim) for i, claim in enumerate(article.claims))]
-    if article.targets != "auto":
-        fields = [*fields, *((f"targets[{i}]", target) for i, target in enumerate(article.targets))]
+    for name, phrases in _asked(article):
+        fields = [*fields, *((f"{name}[{i}]", phrase) for i, phrase in enumerate(phrases))]
     try:
         for name, value in fields:
             reject_surrogates(value, name)
@@ -200,16 +199,24 @@ def asked_problem(article: Article) -> str | None:
     """What keeps the service from taking what is asked of an article, in words without its text;
     None when nothing does.
     """
-    asked = {"claims": article.claims}
-    if article.targets != "auto":
-        asked["targets"] = article.targets
-    for name, phrases in asked.items():
+    for name, phrases in _asked(article):
         if len(phrases) > MAX_ASKED:
             return f"{len(phrases)} {name}; the service takes {MAX_ASKED}, ask in several articles"
         for i, phrase in enumerate(phrases):
-            if not phrase.strip() or len(phrase) > MAX_PHRASE_CODE_POINTS:
+            if not is_phrase(phrase):
                 return (
                     f"{name}[{i}] has {len(phrase)} code points; the service takes 1 to "
                     f"{MAX_PHRASE_CODE_POINTS} that are not all blanks, shorten it"
                 )
     return None
+
+
+def is_phrase(text: str) -> bool:
+    """Whether the service takes a text as a target or claim."""
+    return bool(text.strip()) and len(text) <= MAX_PHRASE_CODE_POINTS
+
+
+def _asked(article: Article) -> list[tuple[str, tuple[str, ...]]]:
+    """The phrases that are asked of an article, by the name of their field."""
+    targets = () if article.targets == "auto" else article.targets
+    return [("claims", article.claims), ("targets", targets)]

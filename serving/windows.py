@@ -24,6 +24,14 @@ class Window:
         return self.end - self.start
 
 
+def require_overlap(size: int, overlap: int) -> None:
+    """A ValueError where windows of `size` pieces with an `overlap` would not go on."""
+    if not 0 <= overlap < size // 2:
+        raise ValueError(
+            f"windows need 0 <= overlap_tokens < half of size, got overlap {overlap}, size {size}"
+        )
+
+
 def make_windows(
     n_pieces: int,
     size: int,
@@ -38,10 +46,7 @@ def make_windows(
     pieces, of which each owns one half. `word_starts` and `sentence_starts` are ascending piece
     indices.
     """
-    if not 0 <= overlap < size // 2:
-        raise ValueError(
-            f"windows need 0 <= overlap_tokens < half of size, got overlap {overlap}, size {size}"
-        )
+    require_overlap(size, overlap)
     windows: list[Window] = []
     start = own = 0
     while start < n_pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -168,12 +169,17 @@ def test_what_the_service_refuses_of_an_article_is_a_reject_and_harms_no_other(
     assert outcome.articles == 4
     poison, asked = rejects(tmp_path / "out")
     assert (poison["source"], poison["line"]) == ("a.jsonl", 3)
-    assert poison["reason"].startswith("not read: an internal fault")
+    told = r"not read: an internal fault; please report request [0-9a-f]{32}\.1"
+    assert re.fullmatch(told, poison["reason"])
     assert (asked["source"], asked["line"], asked["reason"]) == (
         "b.jsonl",
         1,
         "17 targets; the service takes 16, ask in several articles",
     )
+    run([given], tmp_path / "alone", engine(service), part_rows=1)
+    assert [(r["source"], r["line"], r["reason"]) for r in rejects(tmp_path / "alone")] == [
+        ("a.jsonl", 3, "the service failed on it (internal)")
+    ]
 
 
 def test_a_service_that_fails_at_everything_stops_the_job(

@@ -99,7 +99,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -
             lambda manifest: manifest["heads"].append(manifest["heads"][0]),
             "two heads have one name",
         ),
-        (lambda manifest: manifest["window"].update(size=40, overlap_tokens=32), "overlap by 32"),
+        (lambda manifest: manifest["window"].update(size=40, overlap_tokens=32), "got overlap 32"),
     ],
 )
 def test_an_unknown_or_missing_key_is_named(

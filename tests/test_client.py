@@ -188,6 +188,9 @@ def test_the_service_answers_through_the_client_as_the_tagger_does_here(
         predictions = client.tag(articles)
         assert client.model()["version"] == default_tagger.bundle.version
         (blank,) = client.tag([Article("محمد", claims=(" ",))])
+        with pytest.raises(ClientError, match=r"articles\[0:1\]: .*options\.labels") as failed:
+            client.tag([Article("محمد")], {"labels": ["X"]})
+    assert (failed.value.code, failed.value.status) == ("invalid_request", 422)
     assert predictions == default_tagger.tag(articles)
     assert predictions[0].entities and predictions[0].groups
     assert (blank.error or "").startswith("claims[0] has 1 code points; the service takes 1 to 500")

@@ -30,6 +30,7 @@ from serving.prediction import (
     MAX_CODE_POINTS,
     MAX_PHRASE_CODE_POINTS,
     Article,
+    is_phrase,
 )
 
 MAX_LABELS = 64  # of `options.labels`, more than there are
@@ -66,7 +67,7 @@ def view_labels(view: View) -> tuple[str, ...]:
 
 
 def _checked_phrase(phrase: str) -> str:
-    if not phrase.strip() or len(phrase) > MAX_PHRASE_CODE_POINTS:
+    if not is_phrase(phrase):
         raise PydanticCustomError("phrase", "phrase", {"limit": MAX_PHRASE_CODE_POINTS})
     return phrase
 
