@@ -135,7 +135,9 @@ def words(text: str) -> list[tuple[int, int]]:
 
 
 # Possessive and from the first stop only: a long run of stops is looked at once.
-_SENTENCE_END = re.compile(r"(?<![.!?؟…])[.!?؟…]++[\"'”»)\]]*+(?=\s)|\n+")
+_SENTENCE_END = re.compile(
+    rf"(?<![.!?؟…])[.!?؟…]++[\"'”»)\]{_JOINERS}]*+(?=\s)|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+"
+)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -163,22 +165,3 @@ def reject_surrogates(text: str, what: str) -> None:
             f"{what}: lone surrogate U+{ord(found.group()):04X} at code point "
             f"{found.start()}; send valid Unicode"
         )
-
-
-def shared_words(about: str, text: str) -> float:
-    """The share of the words of `about` that stand in a text, clitics and the article aside; 0 to
-    1.
-    """
-    wanted = _stems(about)
-    return len(wanted & _stems(text)) / len(wanted) if wanted else 0.0
-
-
-_PREFIX = re.compile("^[وف]?(?:[بك]?ال|لل|[بلك](?=..))?")
-
-
-def _stems(text: str) -> set[str]:
-    clean = normalize(
-        text, Normalization(unify_alef=True, unify_ya=True, unify_ta_marbuta=True)
-    ).text
-    found = (clean[start:end] for start, end in words(clean))
-    return {_PREFIX.sub("", word) or word for word in found if len(word) > 2}

@@ -6,18 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from annotations.conll import words_of
+from annotations.matching import WordForms, asked_words, share_of, shared_words
 from annotations.schema import Range, overlap
-from annotations.text import sentences, shared_words
+from annotations.text import sentences
 from serving.bundle import Head
 from serving.decoding import log_softmax
 from serving.encoding import NO_PIECE, EncodedText
 from serving.prediction import Attitude
 from serving.reader import Reader
+from serving.windows import Window
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -46,22 +49,68 @@ class Part:
         return self.place is not None and any(overlap(self.place, place) for place in places)
 
 
+@dataclass(frozen=True)
+class JudgedText:
+    """A text about which targets and claims are asked, with what is the same for all of them, made
+    once when it is needed.
+    """
+
+    text: str
+    encoded: EncodedText
+
+    @cached_property
+    def sentences(self) -> list[_Stretch]:
+        """Its sentences, those without a piece left out."""
+        begun = np.unique(self.encoded.word_pieces[self.encoded.word_pieces != NO_PIECE])
+        found = []
+        for start, end in sentences(self.text):
+            inside = words_of(start, end, self.encoded.words)
+            pieces = self.encoded.word_pieces[slice(*inside or (0, 0))]
+            pieces = pieces[pieces != NO_PIECE]
+            if not len(pieces):
+                continue
+            after = begun[begun.searchsorted(pieces[-1], "right") :]
+            last = int(after[0]) if len(after) else len(self.encoded.pieces)
+            found.append(self._stretch((start, end), int(pieces[0]), last))
+        return found
+
+    @cached_property
+    def windows(self) -> list[_Stretch]:
+        """Its windows, each from its first word to its last."""
+        return [self._stretch(self._place(w), w.start, w.end) for w in self.encoded.windows]
+
+    def _place(self, window: Window) -> Range:
+        pieces = self.encoded.word_pieces
+        found = np.flatnonzero((pieces >= window.start) & (pieces < window.end))
+        if not len(found):
+            return (0, len(self.text))
+        return (self.encoded.words[found[0]][0], self.encoded.words[found[-1]][1])
+
+    def _stretch(self, place: Range, first: int, last: int) -> _Stretch:
+        return _Stretch(place, first, last, WordForms.of(self.text[slice(*place)]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A range of a text, its first piece and the one after its last, and its words."""
+
+    place: Range
+    first: int
+    last: int
+    forms: WordForms
+
+
 def attitudes(
-    reader: Reader,
-    head: Head,
-    text: str,
-    encoded: EncodedText,
-    title: str | None,
-    asked: Sequence[str],
+    reader: Reader, head: Head, read: JudgedText, title: str | None, asked: Sequence[str]
 ) -> tuple[Attitude, ...]:
     """What a text feels toward each target, or says of each claim."""
-    return tuple(_attitude(reader, head, text, encoded, title, about) for about in asked)
+    return tuple(_attitude(reader, head, read, title, about) for about in asked)
 
 
 def _attitude(
-    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
+    reader: Reader, head: Head, read: JudgedText, title: str | None, about: str
 ) -> Attitude:
-    parts, logits = judged(reader, head, text, encoded, title, about)
+    parts, logits = judged(reader, head, read, title, about)
     probabilities = head.probabilities(logits)
     combined = combine(probabilities, head)
     label = int(combined.argmax())
@@ -69,7 +118,7 @@ def _attitude(
     if head.labels[label] not in _UNDECIDED:
         if head.unit != "sentence":  # too much to be evidence: sentences are judged one by one
             spoken = _evidence(probabilities, parts, label)
-            alone = _sentence_parts(text, encoded, about, reader.encoder.window.size - 2)
+            alone = _sentence_parts(read, about, reader.encoder.window.size - 2)
             parts = _likeliest([part for part in alone if part.overlaps(spoken)] or alone)
             probabilities = head.probabilities(_judge(reader, head, about, parts))
         evidence = _evidence(probabilities, parts, label)
@@ -98,16 +147,16 @@ def combine(probabilities: Floats, head: Head) -> Floats:
 
 
 def judged(
-    reader: Reader, head: Head, text: str, encoded: EncodedText, title: str | None, about: str
+    reader: Reader, head: Head, read: JudgedText, title: str | None, about: str
 ) -> tuple[list[Part], Floats]:
     """The parts of a text and its title that are judged for a target or claim, and what the head
     says of each, (parts, labels); TargetError where the target or claim leaves them no room.
     """
     size = reader.encoder.window.size - 2
     parts = (
-        _likeliest(_sentence_parts(text, encoded, about, size))
+        _likeliest(_sentence_parts(read, about, size))
         if head.unit == "sentence"
-        else judged_parts(head, text, encoded, about, size)
+        else judged_parts(head, read, about, size)
     )
     pieces = reader.encoder.pieces(title or "")[:size]
     if title and len(pieces):
@@ -141,18 +190,18 @@ def fits(reader: Reader, about: str) -> bool:
     return 0 < len(reader.encoder.pieces(about)) <= _room(reader)
 
 
-def judged_parts(head: Head, text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+def judged_parts(head: Head, read: JudgedText, about: str, size: int) -> list[Part]:
     """The parts of a text that a head of windows or mentions judges; `size` is in pieces."""
     if head.unit == "mention":
-        return mention_parts(text, encoded, about, size) or window_parts(text, encoded, about)
-    return window_parts(text, encoded, about)
+        return mention_parts(read, about, size) or window_parts(read, about)
+    return window_parts(read, about)
 
 
-def mention_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+def mention_parts(read: JudgedText, about: str, size: int) -> list[Part]:
     """The sentences that hold all words of a target, each with the one that follows it; of more
     than `MAX_MENTIONS` as many, evenly over the text.
     """
-    alone = _sentence_parts(text, encoded, about, size)
+    alone = _sentence_parts(read, about, size)
     parts = []
     for part, following in zip(alone, [*alone[1:], None], strict=True):
         if part.shared < 1 or part.place is None:
@@ -167,37 +216,24 @@ def mention_parts(text: str, encoded: EncodedText, about: str, size: int) -> lis
     return [parts[i * len(parts) // MAX_MENTIONS] for i in range(MAX_MENTIONS)]
 
 
-def window_parts(text: str, encoded: EncodedText, about: str) -> list[Part]:
+def window_parts(read: JudgedText, about: str) -> list[Part]:
     """The windows that hold all words of a target or claim, or all windows where none does."""
-    parts = []
-    for window in encoded.windows:
-        inside = (encoded.word_pieces >= window.start) & (encoded.word_pieces < window.end)
-        found = np.flatnonzero(inside)
-        place = (
-            (encoded.words[found[0]][0], encoded.words[found[-1]][1])
-            if len(found)
-            else (0, len(text))
-        )
-        shared = shared_words(about, text[place[0] : place[1]])
-        parts.append(Part(encoded.pieces[window.start : window.end], place, shared))
+    asked = asked_words(about)
+    parts = [
+        Part(read.encoded.pieces[w.first : w.last], w.place, share_of(asked, w.forms))
+        for w in read.windows
+    ]
     return [part for part in parts if part.shared == 1] or parts
 
 
-def _sentence_parts(text: str, encoded: EncodedText, about: str, size: int) -> list[Part]:
+def _sentence_parts(read: JudgedText, about: str, size: int) -> list[Part]:
     """The sentences, one longer than a window in several parts."""
-    parts = []
-    for start, end in sentences(text):
-        found = words_of(start, end, encoded.words)
-        pieces = encoded.word_pieces[found[0] : found[1]] if found else encoded.word_pieces[:0]
-        pieces = pieces[pieces != NO_PIECE]
-        if not len(pieces):
-            continue
-        after = encoded.word_pieces[found[1] :] if found else pieces
-        after = after[after > pieces[-1]]
-        last = int(after[0]) if len(after) else len(encoded.pieces)
-        shared = shared_words(about, text[start:end])
-        for low in range(int(pieces[0]), last, size):
-            parts.append(Part(encoded.pieces[low : min(low + size, last)], (start, end), shared))
+    asked, parts = asked_words(about), []
+    for sentence in read.sentences:
+        shared = share_of(asked, sentence.forms)
+        for low in range(sentence.first, sentence.last, size):
+            pieces = read.encoded.pieces[low : min(low + size, sentence.last)]
+            parts.append(Part(pieces, sentence.place, shared))
     return parts
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
-from serving.attitudes import TargetError, attitudes, fits
+from serving.attitudes import JudgedText, TargetError, attitudes, fits
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
 from serving.decoding import TaggedSpan, decode_flat, decode_nested
 from serving.edges import mend
@@ -131,12 +131,13 @@ class Tagger:
             if targets == "auto":
                 fitting = partial(fits, self.reader)
                 targets = tuple(salient_targets(entities, len(article.text), fitting))
+            judged = JudgedText(article.text, reading.encoded)
             return Prediction(
                 article.id,
                 entities,
                 self._topics(reading, title),
-                self._attitudes("stance", article, reading, targets),
-                self._attitudes("claim", article, reading, article.claims),
+                self._attitudes("stance", judged, article.title, targets),
+                self._attitudes("claim", judged, article.title, article.claims),
                 entity_groups(entities, len(article.text)),
                 sum(len(read.encoded.pieces) for read in (reading, title) if read),
             )
@@ -170,12 +171,11 @@ class Tagger:
         return ()
 
     def _attitudes(
-        self, name: str, article: Article, reading: Reading, asked: Sequence[str]
+        self, name: str, judged: JudgedText, title: str | None, asked: Sequence[str]
     ) -> tuple[Attitude, ...]:
         if not asked:
             return ()
-        head = self.bundle.head(name)
-        return attitudes(self.reader, head, article.text, reading.encoded, article.title, asked)
+        return attitudes(self.reader, self.bundle.head(name), judged, title, asked)
 
 
 def text_logits(head: Head, reading: Reading, title: Reading | None) -> Floats:

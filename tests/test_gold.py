@@ -16,8 +16,9 @@ from annotations.agreement import agreement_report
 from annotations.ant import FOLDER as ANT
 from annotations.ant import ant_passages
 from annotations.authored import FOLDER, authored_documents
+from annotations.matching import shared_words
 from annotations.schema import Document, Stance
-from annotations.text import normalize, shared_words
+from annotations.text import normalize
 from annotations.validate import problems
 from training.corpora import load
 from training.evaluation.shortcuts import stance_shortcuts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.attitudes import MAX_MENTIONS, mention_parts
+from serving.attitudes import MAX_MENTIONS, JudgedText, mention_parts
 from serving.bundle import Bundle, Head
 from serving.tagger import Tagger
 from tests.keyword_backend import AGAINST, FOR, PLAIN, TORN, KeywordBackend, quotes, read, stance
@@ -60,7 +60,7 @@ def test_a_phrase_that_is_never_named_is_asked_of_the_whole_text(mentions: Tagge
 def test_mentions_beyond_the_bound_are_taken_evenly(smoke_bundle: Path) -> None:
     encoder = Bundle.load(smoke_bundle).text_encoder()
     text = " ".join(f"{PLAIN[:-1]} {i}." for i in range(200))
-    parts = mention_parts(text, encoder.encode(text), "القوات", 100)
+    parts = mention_parts(JudgedText(text, encoder.encode(text)), "القوات", 100)
     assert len(parts) == MAX_MENTIONS
     starts = [part.place[0] for part in parts if part.place is not None]
     assert starts == sorted(starts) and starts[0] == 0 and starts[-1] > 0.95 * len(text)

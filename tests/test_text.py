@@ -20,7 +20,6 @@ from annotations.text import (
     normalize,
     reject_surrogates,
     sentences,
-    shared_words,
     words,
 )
 
@@ -284,22 +283,3 @@ def test_a_lone_surrogate_is_refused_with_its_place_but_not_its_text(unit: str) 
 
 def test_emoji_beyond_the_basic_plane_are_no_surrogates() -> None:
     reject_surrogates("فيروس 🦠 وعائلة 👨‍👩‍👧 \x00\ufffe", "seed-1")
-
-
-@pytest.mark.parametrize(
-    ("about", "text", "share"),
-    [
-        ("مدينة القائم", "وصلوا للقائم", 1 / 2),
-        ("مدينة القائم", "في مدينه القائم", 1),
-        ("القوات العراقية دخلت القائم", "دخلت القوّات إلى الرقة", 2 / 4),
-        ("العراق وسوريا", "بالعراق، فسوريا", 1),
-        ("أسعار النفط", "لأسعار اليوم", 1 / 2),
-        ("أسعار النفط", "", 0),
-        ("في", "في القائم", 0),
-        ("", "القائم", 0),
-    ],
-)
-def test_shared_words_look_past_clitics_article_and_spelling(
-    about: str, text: str, share: float
-) -> None:
-    assert shared_words(about, text) == pytest.approx(share)

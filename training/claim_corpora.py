@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file
 from annotations.corpora import read_ans_pairs
+from annotations.matching import shared_words
 from annotations.schema import Claim, Document
-from annotations.text import normalize, shared_words
+from annotations.text import normalize
 from training.splits import Part, held_out_part
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from annotations.conll import words_of
 from annotations.errors import FormatError
 from annotations.schema import Document, Range, Span
-from serving.attitudes import judged_parts
+from serving.attitudes import JudgedText, judged_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
 from training.label_sets import Teaching
@@ -203,9 +203,9 @@ def pairs_of(
         asked = [(s.target, s.label, s.evidence) for s in document.stances or ()]
     if not asked:
         return
-    encoded = encoder.encode(document.text)
+    read = JudgedText(document.text, encoder.encode(document.text))
     for about, name, evidence in asked:
-        for part in judged_parts(head, document.text, encoded, about, encoder.window.size - 2):
+        for part in judged_parts(head, read, about, encoder.window.size - 2):
             said = name if not evidence or part.overlaps(evidence) else "neutral"
             if said in ("discuss", "unrelated") and said not in head.labels:
                 said = "other"

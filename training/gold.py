@@ -12,9 +12,10 @@ from typing import Literal
 
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
+from annotations.matching import shared_words
 from annotations.schema import Claim, Document, overlap
 from annotations.seed import seed_document
-from annotations.text import sentences, shared_words
+from annotations.text import sentences
 from training.splits import Part, held_out_part
 
 Gold = Literal["seed", "authored", "antnews"]

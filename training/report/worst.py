@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 
 from annotations.clitics import NameLexicon
+from annotations.matching import shared_words
 from annotations.schema import Range, Span, overlap
-from annotations.text import sentences, shared_words
+from annotations.text import sentences
 from training.evaluation.novelty import surface_key
 from training.report.answers import Answers, EntityItem, LabelItem
 from training.report.confusion import Outcome, Pair, pair_spans
