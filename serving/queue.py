@@ -67,17 +67,21 @@ class Ticket:
     done: Future[list[Prediction]] = field(default_factory=Future)
     results: list[Prediction | None] = field(init=False)
     taken: int = 0
+    untaken_pieces: int = field(init=False)  # of the articles that no thread has taken yet
     finished: int = 0
     faults: list[Exception] = field(default_factory=list)
     waited_s: float | None = None  # until its first article was taken
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.articles)
+        self.untaken_pieces = sum(self.costs)
 
-    @property
-    def untaken_cost(self) -> int:
-        """The pieces of the articles that no thread has taken yet."""
-        return sum(self.costs[self.taken :])
+    def take(self) -> Place:
+        """The next article, for a thread to read."""
+        place = Place(self, self.taken)
+        self.taken += 1
+        self.untaken_pieces -= place.cost
+        return place
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,9 @@ class TokenQueue:
 
     `read` gives one prediction an article, in order. `on_fault` is told each exception of it and
     the id of the request it struck; `on_batch` the articles, estimated pieces and seconds of each
-    batch. `max_pieces` may wait for each thread; a large request counts as a quarter of what may
-    wait for all.
+    batch. `max_pieces` may wait for each thread. A large request counts as a quarter of what may
+    wait for all, when it enters and once it has begun: from then on others are read in turn with
+    it.
     """
 
     def __init__(
@@ -178,11 +183,16 @@ class TokenQueue:
 
     def _refuse_overload(self, pieces: float) -> None:
         """Refuse a request of so many pieces for what waits before it. A large one counts as a
-        quarter of the queue, or it would find room only where nothing waits.
+        quarter of the queue, or it would find room only where nothing waits; and one that has begun
+        too, or nobody would find room until it is read.
         """
-        counted = min(pieces, self._max_pieces / 4)
-        if self._waiting_pieces and self._waiting_pieces + counted > self._max_pieces:
-            ahead = self._waiting_pieces + self._running_pieces
+        quarter = self._max_pieces / 4
+        waiting = sum(
+            min(ticket.untaken_pieces, quarter) if ticket.taken else ticket.untaken_pieces
+            for ticket in self._waiting
+        )
+        if waiting and waiting + min(pieces, quarter) > self._max_pieces:
+            ahead = waiting + self._running_pieces
             raise QueueFullError(min(ahead / self._rate, MAX_RETRY_S))
 
     @property
@@ -210,7 +220,7 @@ class TokenQueue:
         with self._work:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-                self._waiting_pieces -= ticket.untaken_cost
+                self._waiting_pieces -= ticket.untaken_pieces
                 self._waiting_articles -= len(ticket.articles) - ticket.taken
 
     def _serve(self) -> None:
@@ -233,10 +243,9 @@ class TokenQueue:
                 ticket = self._waiting.popleft()
                 if ticket.waited_s is None:
                     ticket.waited_s = now - ticket.entered
-                place = Place(ticket, ticket.taken)
+                place = ticket.take()
                 batch.append(place)
                 pieces += place.cost
-                ticket.taken += 1
                 if ticket.taken < len(ticket.articles):
                     self._waiting.append(ticket)
             self._waiting_pieces -= pieces

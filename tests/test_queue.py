@@ -143,6 +143,58 @@ def test_a_large_request_finds_room_between_small_ones() -> None:
         assert large.done.result(WAIT_S)
 
 
+class Steps:
+    """A reader that reads one batch for every step it is allowed."""
+
+    def __init__(self) -> None:
+        self.allowed = threading.Semaphore(0)
+        self.entered = threading.Semaphore(0)
+
+    def __call__(self, articles: Sequence[Article]) -> list[Prediction]:
+        self.entered.release()
+        assert self.allowed.acquire(timeout=WAIT_S)
+        return echo(articles)
+
+    def wait(self) -> None:
+        """Wait until the next batch is being read."""
+        assert self.entered.acquire(timeout=WAIT_S)
+
+
+def test_a_large_request_that_has_begun_leaves_room_for_others() -> None:
+    """Until it has begun it counts whole, then as a quarter: they are read in turn with it."""
+    steps = Steps()
+    with queue_of(steps, max_pieces=40, batch_pieces=1) as queue:
+        enter(queue, "خبر")
+        steps.wait()
+        large = enter(queue, *["خبر " * 20] * 60)
+        with pytest.raises(QueueFullError):
+            enter(queue, "نبأ")
+        steps.allowed.release()
+        steps.wait()  # the first of the large one
+        small = enter(queue, "نبأ " * 10)
+        steps.allowed.release(3)
+        assert ids(small) == ["نبأ " * 10]
+        assert large.taken < 5
+        steps.allowed.release(1000)
+        assert len(ids(large)) == 60
+        assert (queue.load.waiting_pieces, queue.load.waiting_articles) == (0, 0)
+
+
+def test_large_requests_that_have_begun_fill_the_queue_by_quarters() -> None:
+    steps = Steps()
+    with queue_of(steps, max_pieces=400, batch_pieces=1) as queue:
+        large = []
+        for _ in range(4):
+            large.append(enter(queue, *["خبر " * 100] * 9))
+            while not large[-1].taken:
+                steps.wait()
+                steps.allowed.release()
+        with pytest.raises(QueueFullError):
+            enter(queue, "خبر")
+        steps.allowed.release(1000)
+        assert all(len(ids(ticket)) == 9 for ticket in large)
+
+
 def test_each_thread_brings_room_of_its_own() -> None:
     door = Door()
     with queue_of(door, threads=3, max_pieces=20, batch_pieces=1) as queue:
