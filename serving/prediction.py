@@ -19,6 +19,16 @@ MAX_ARTICLES = 64  # a request
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a request
 MAX_AUTO_TARGETS = 5  # an article
 
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a service takes: articles and bytes of a request, code points of a text or title."""
+
+    articles: int = MAX_ARTICLES
+    body_bytes: int = MAX_BODY_BYTES
+    code_points: int = MAX_CODE_POINTS
+
+
 Targets = tuple[str, ...] | Literal["auto"]
 
 

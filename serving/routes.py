@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,9 +104,10 @@ async def received(request: Request, desk: Desk) -> bytes:
 
 
 async def model(request: Request) -> Response:
-    """`GET /v1/model`: what is known of the bundle."""
+    """`GET /v1/model`: what is known of the bundle, and how much the service takes."""
     desk: Desk = request.app.state.desk
-    return json_response(encode(desk.tagger.bundle.summary()))
+    limits = asdict(desk.settings.limits)
+    return json_response(encode({**desk.tagger.bundle.summary(), "limits": limits}))
 
 
 async def labels(_: Request) -> Response:
@@ -118,9 +120,10 @@ async def seed(_: Request) -> Response:
     return json_response(encode({"title": None, "text": seed_text()}))
 
 
-async def docs(_: Request) -> Response:
+async def docs(request: Request) -> Response:
     """`GET /openapi.json`; `/docs.json` is where BentoML has its own, which leaves us out."""
-    return json_response(encode(openapi()))
+    desk: Desk = request.app.state.desk
+    return json_response(encode(openapi(desk.settings.limits)))
 
 
 async def page(request: Request) -> Response:

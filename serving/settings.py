@@ -20,6 +20,7 @@ from pydantic import (
 import configs
 from annotations.errors import ConfigError
 from serving.cores import usable_cores
+from serving.prediction import Limits
 
 FILE = "serving.yaml"
 BUNDLE_VARIABLE = "KHABAR_BUNDLE"
@@ -47,6 +48,11 @@ class ServeSettings(BaseModel):
     drain_timeout_s: PositiveInt
     cors_origins: list[str]
     logs: Literal["auto", "json", "plain"]
+
+    @property
+    def limits(self) -> Limits:
+        """What is told of how much the service takes."""
+        return Limits(body_bytes=self.max_body_bytes, code_points=self.max_code_points)
 
     @property
     def reading_threads(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import asdict
 from typing import Any
 
 import jsonschema_rs
@@ -24,12 +25,12 @@ from serving.api.openapi import MEANINGS, openapi
 from serving.api.response import json_response
 from serving.api.schema import Options, TagRequest, parse_request
 from serving.bundle import DEFAULT_FOLDER, Bundle
-from serving.prediction import MAX_BODY_BYTES, Article, Prediction, article_problem
+from serving.prediction import MAX_BODY_BYTES, Article, Limits, Prediction, article_problem
 from serving.tagger import Tagger
 from serving.view import labels_dict
 from tests.random_predictions import Read, options, read_texts
 
-DESCRIBED = openapi()
+DESCRIBED = openapi(Limits())
 
 
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
@@ -123,10 +124,16 @@ def test_the_limits_are_in_the_schema() -> None:
     assert (claims["maxItems"], claims["items"]["maxLength"]) == (16, 500)
     body = DESCRIBED["paths"]["/v1/tag"]["post"]["requestBody"]
     assert str(MAX_BODY_BYTES) in body["description"]
+    others = openapi(Limits(articles=8, body_bytes=1001, code_points=77))
+    assert "8 articles and 1001 bytes" in others["info"]["description"]
+    assert "77 code points" in others["info"]["description"]
+    assert "1001 bytes" in others["paths"]["/v1/tag"]["post"]["requestBody"]["description"]
 
 
 def test_the_other_answers_are_as_they_are_described() -> None:
-    component("Model").validate(Bundle.load(DEFAULT_FOLDER).summary())
+    component("Model").validate(
+        {**Bundle.load(DEFAULT_FOLDER).summary(), "limits": asdict(Limits())}
+    )
     component("Labels").validate(labels_dict())
     component("Seed").validate({"title": None, "text": seed_text()})
 

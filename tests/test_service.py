@@ -139,7 +139,8 @@ def test_the_page_is_ours_and_loads_nothing_from_elsewhere(client: TestClient) -
 
 
 def test_the_page_finds_its_seed_labels_and_model(client: TestClient) -> None:
-    assert client.get("/v1/model").json() == {"name": "fake"}
+    limits = {"articles": 64, "body_bytes": 4194304, "code_points": 200000}
+    assert client.get("/v1/model").json() == {"name": "fake", "limits": limits}
     seed = client.get("/v1/seed").json()
     article = Path(__file__).parents[1] / "annotations" / "seed" / "article.txt"
     assert seed == {"title": None, "text": article.read_bytes().decode()}

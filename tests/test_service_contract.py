@@ -9,9 +9,10 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from serving.api.openapi import openapi
+from serving.prediction import Limits
 from tests.served import Served
 
-described = schemathesis.openapi.from_dict(deepcopy(openapi()))
+described = schemathesis.openapi.from_dict(deepcopy(openapi(Limits())))
 CALM = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 

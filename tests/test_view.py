@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.prediction import MAX_CODE_POINTS, Article, Attitude, Entity, Labelled, Prediction
+from serving.prediction import Article, Attitude, Entity, Labelled, Limits, Prediction
 from serving.view import MEDIA_TYPES, html_view, labels_dict, page_file, script_json
 
 MODEL = {"name": "khabar", "version": "1", "experimental": ["stance"]}
@@ -153,7 +154,6 @@ def test_the_page_has_no_inline_style_or_handler_and_writes_no_html() -> None:
         assert name.endswith("css") or text.startswith('"use strict";\n/* '), name
 
 
-def test_the_page_knows_the_limit_of_the_service() -> None:
-    found = re.search(r"const MAX_CODE_POINTS = (\d+)", page_file("panel.js"))
-    assert found is not None
-    assert int(found[1]) == MAX_CODE_POINTS
+def test_the_page_asks_the_service_for_its_limit() -> None:
+    (limit,) = re.findall(r"limits\?\.(\w+)", page_file("live.js"))
+    assert limit in {field.name for field in fields(Limits)}

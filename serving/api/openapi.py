@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -11,14 +12,14 @@ from serving.api.errors import RETRY_STATUSES, STATUS
 from serving.api.examples import REQUEST, example_answer
 from serving.api.schema import TagRequest
 from serving.api.shapes import Schema, answer_schemas, ref
-from serving.prediction import MAX_ARTICLES, MAX_BODY_BYTES, MAX_CODE_POINTS
+from serving.prediction import Limits
 
 VERSION = "1.0.0"
-ABOUT = f"""Entities, topics, stances and claims of Arabic news articles.
+ABOUT = """Entities, topics, stances and claims of Arabic news articles.
 
 Offsets are Unicode code points into the text as received, end exclusive. A request holds at most
-{MAX_ARTICLES} articles and {MAX_BODY_BYTES} bytes, text and title of an article at most
-{MAX_CODE_POINTS} code points each. What is wrong with the bytes or the schema fails the request;
+{articles} articles and {body_bytes} bytes, text and title of an article at most
+{code_points} code points each. What is wrong with the bytes or the schema fails the request;
 what is wrong with one article is the `error` of its result and harms no other."""
 MEANINGS = {
     "invalid_json": "the body is not JSON in UTF-8",
@@ -44,8 +45,8 @@ KEYS: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"apiKey": []}]  # {}: i
 
 
 @cache
-def openapi() -> dict[str, Any]:
-    """The description of every path, made once; nobody may change it."""
+def openapi(limits: Limits) -> dict[str, Any]:
+    """The description of every path, made once for a service's limits; nobody may change it."""
     asked = TagRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas = {**asked.pop("$defs"), "TagRequest": asked, **answer_schemas()}
     return {
@@ -53,7 +54,7 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "khabar",
             "version": VERSION,
-            "description": ABOUT,
+            "description": ABOUT.format(**asdict(limits)),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -63,7 +64,7 @@ def openapi() -> dict[str, Any]:
             {"name": "service", "description": "Health, figures, this description and the page."},
         ],
         "security": KEYS,
-        "paths": {"/v1/tag": {"post": _tag()}, **_reads(), **_service()},
+        "paths": {"/v1/tag": {"post": _tag(limits)}, **_reads(), **_service()},
         "components": {
             "schemas": schemas,
             "responses": {f"Error{s}": _error_response(s) for s in sorted(set(STATUS.values()))},
@@ -96,7 +97,7 @@ def _json(schema: Schema, **more: object) -> Schema:
     return {"application/json": {"schema": schema, **more}}
 
 
-def _tag() -> dict[str, Any]:
+def _tag(limits: Limits) -> dict[str, Any]:
     answer = _json(ref("TagAnswer"), examples={"news": {"value": example_answer()}})
     operation = _operation(
         "tag", "articles", "What the articles say, in their order", answer, POSTED
@@ -107,7 +108,7 @@ def _tag() -> dict[str, Any]:
     )
     operation["requestBody"] = {
         "required": True,
-        "description": f"JSON in UTF-8, at most {MAX_BODY_BYTES} bytes.",
+        "description": f"JSON in UTF-8, at most {limits.body_bytes} bytes.",
         "content": _json(ref("TagRequest"), examples={"news": {"value": REQUEST}}),
     }
     return operation
@@ -115,7 +116,11 @@ def _tag() -> dict[str, Any]:
 
 def _reads() -> dict[str, Any]:
     operations = {
-        "/v1/model": ("model", "Name, version, heads, data and scores of the model", "Model"),
+        "/v1/model": (
+            "model",
+            "Name, version, heads, data and scores of the model, and the limits",
+            "Model",
+        ),
         "/v1/labels": ("labels", "Every label with its Arabic name and its colour", "Labels"),
         "/v1/seed": ("seed", "An article to begin with", "Seed"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -27,13 +28,15 @@ from serving.prediction import (
     MAX_ARTICLES,
     MAX_ASKED,
     MAX_AUTO_TARGETS,
-    MAX_CODE_POINTS,
     MAX_PHRASE_CODE_POINTS,
     Article,
     is_phrase,
 )
 
 MAX_LABELS = 64  # of `options.labels`, more than there are
+# Strings, lists, objects and commas of a body, more than the largest request has.
+MAX_TOKENS = MAX_ARTICLES * (4 * MAX_ASKED + 32) + 2 * MAX_LABELS + 32
+TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
 View = Literal["both", "fine", "coarse"]
 MESSAGES = {  # by pydantic's error type; pydantic's own words may quote the input
     "missing": "is missing",
@@ -112,15 +115,13 @@ class ArticleIn(Strict):
     """One article to read."""
 
     text: Text = Field(
-        description=f"The article, at most {MAX_CODE_POINTS} code points; all offsets are into it "
-        "as received. One that is empty, too long or no valid Unicode has an error in its result "
-        "and harms no other."
+        description="The article; all offsets are into it as received. One that is empty, too long "
+        "or no valid Unicode has an error in its result and harms no other."
     )
     id: Text | None = Field(default=None, description="Comes back in the result.")
     title: Text | None = Field(
         default=None,
-        description=f"At most {MAX_CODE_POINTS} code points; informs topic, stances and claims, is "
-        "not tagged.",
+        description="As long as a text at most; informs topic, stances and claims, is not tagged.",
     )
     targets: Targets | None = Field(
         default=None,
@@ -198,7 +199,9 @@ def _refuse_constant(name: str) -> None:
 def parse_request(body: bytes) -> TagRequest:
     """The checked request in a body of JSON."""
     try:
-        raw = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        text = body.decode("utf-8")
+        _refuse_overfull(text)
+        raw = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise RequestError("invalid_json", f"the body is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -215,6 +218,15 @@ def parse_request(body: bytes) -> TagRequest:
         found = error.errors(include_url=False, include_input=False)[0]
     field = field_path(found["loc"])
     raise RequestError("invalid_request", f"{field or 'the body'} {_words(found)}", field)
+
+
+def _refuse_overfull(text: str) -> None:
+    """Refuse a body with more in it than any request has before all that is made into objects:
+    four megabytes of empty lists would hold up everybody for a second.
+    """
+    if next(islice(TOKEN.finditer(text), MAX_TOKENS, None), None) is not None:
+        told = f"the body holds more values than {MAX_ARTICLES} articles may have; send fewer"
+        raise RequestError("invalid_request", told)
 
 
 def _words(found: ErrorDetails) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from annotations.labels import label_schema
+from serving.prediction import Limits
 
 Schema = dict[str, Any]
 
@@ -38,6 +40,7 @@ def told(schema: Schema, description: str) -> Schema:
 STRING: Schema = {"type": "string"}
 MAYBE_STRING: Schema = {"type": ["string", "null"]}
 OFFSET: Schema = {"type": "integer", "minimum": 0}
+COUNT: Schema = {"type": "integer", "minimum": 1}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 RANGE = a_list(OFFSET, minItems=2, maxItems=2)
 RANGES = a_list(RANGE)
@@ -136,6 +139,10 @@ def _model() -> Schema:
         "experimental": told(a_list(STRING), "Heads whose answers are not to be relied on yet."),
         "data": told({}, "What it was trained on."),
         "scores": told({}, "On named splits."),
+        "limits": told(
+            an_object({field.name: COUNT for field in dataclasses.fields(Limits)}),
+            "Articles and bytes of a request, code points of a text or title.",
+        ),
     }
     return {**an_object(fields), "additionalProperties": True}
 

@@ -90,6 +90,6 @@ function startLive() {
     if (opener.getAttribute("aria-expanded") !== "true") opener.click();
   }
   byId("back").addEventListener("click", toSeed);
-  startPanel(readPasted);
+  startPanel(readPasted, () => state.model.limits?.code_points ?? null);
   readSeed();
 }

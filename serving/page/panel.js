@@ -1,16 +1,15 @@
 "use strict";
 /* The dialog in which another article is pasted. */
 
-const MAX_CODE_POINTS = 200000; // as MAX_CODE_POINTS of serving/prediction.py
-
-/** `send` reads the article of the dialog or throws. */
-function startPanel(send) {
+/** `send` reads the article of the dialog or throws; `limit()` is how many code points it may have, once that is known. */
+function startPanel(send, limit) {
   const [panel, form, text, problem] = [byId("panel"), byId("form"), byId("text"), byId("problem")];
   const submit = byId("submit");
   let busy = false;
   const codePoints = () => codePointTable(text.value).length - 1;
   const count = () => {
-    byId("count").textContent = `${number.format(codePoints())} من ${number.format(MAX_CODE_POINTS)} رمز`;
+    const most = limit() === null ? "" : ` من ${number.format(limit())}`;
+    byId("count").textContent = `${number.format(codePoints())}${most} رمز`;
   };
   const setBusy = (on) => {
     busy = on;
@@ -31,7 +30,7 @@ function startPanel(send) {
     if (busy) return;
     problem.hidden = true;
     if (!text.value.trim()) refuse("empty");
-    else if (codePoints() > MAX_CODE_POINTS) refuse("limit");
+    else if (limit() !== null && codePoints() > limit()) refuse("limit");
     else {
       setBusy(true);
       try {
