@@ -26,6 +26,7 @@ from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
 from annotations.text import Normalization, normalize
 from training.claim_corpora import CLAIM_CORPORA
+from training.epithets import with_epithets
 from training.gold import (
     Gold,
     claim_views,
@@ -200,6 +201,15 @@ def _judged_passages(part: Part) -> list[Document]:
     return stance_views(ant_passages("judged", _ant_texts()))
 
 
+def _epithet_passages(part: Part) -> list[Document]:
+    """ANT's annotated passages with a word of praise or blame beside a name. To train on only: they
+    are made.
+    """
+    if part != "train":
+        return []
+    return with_epithets(gold_documents("antnews", part, _ant_texts()))
+
+
 def _ant_texts() -> Path:
     """ANT's texts, in which the annotated passages stand."""
     return corpus_file("antnews", "topic_ant/train.jsonl.gz")
@@ -210,6 +220,7 @@ PAIR_CORPORA = {
     "authored-snippets": partial(short_text_stances, "snippets"),
     "authored-reports": partial(short_text_stances, "reports"),
     "antnews-judged": _judged_passages,
+    "antnews-epithets": _epithet_passages,
 }
 VIEWS: dict[str, Callable[[Sequence[Document]], list[Document]]] = {
     "": list,
