@@ -34,9 +34,8 @@ def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
     kinds = {"ans": "pair", "khaleej": "text", "ant": "text"}
     kinds |= {"anercorp": "flat", "wikifane": "flat"}
     views = {"claims": "pair", "stances": "pair", "topics": "text"}
-    views |= dict.fromkeys(
-        ("unrelated", "mirrored", "composed", "headlines", "snippets", "reports", "judged"), "pair"
-    )
+    made = ("unrelated", "mirrored", "composed", "epithets")
+    views |= dict.fromkeys((*made, "headlines", "snippets", "reports", "judged"), "pair")
     for source in recipe.sources:
         corpus, _, view = source.corpus.partition("-")
         kind = views[view] if view else kinds.get(corpus, "nested")
