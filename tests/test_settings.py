@@ -171,6 +171,7 @@ def test_settings_of_any_kind_are_read_alike(tmp_path: Path) -> None:
         ),
         (MINIMAL + "optimiser: {learning_rate: .inf}", "finite number"),
         (MINIMAL + "windows: {size: 40, overlap_tokens: 32}", "less than half of size - 2"),
+        (MINIMAL + "windows: {size: 41, overlap_tokens: 19}", "less than half of size - 2"),
         (MINIMAL + "windows: {pair_max_pieces: 161}", "need at least 192"),
         (MINIMAL + "seed: -1", "greater than or equal to 0"),
         (MINIMAL.replace("[{corpus: seed, head: khabar}]", "[]"), "at least 1 item"),

@@ -198,7 +198,7 @@ class Windows(Settings):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if 2 * self.overlap_tokens >= self.size - 2:
+        if self.overlap_tokens >= (self.size - 2) // 2:  # as `require_overlap` of serving.windows
             raise ValueError(
                 f"overlap_tokens is {self.overlap_tokens}, it must be less than half of size - 2; "
                 f"size is {self.size}"
