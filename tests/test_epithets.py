@@ -83,6 +83,10 @@ def test_a_man_without_a_name_becomes_another_and_is_the_target() -> None:
         ("قال مساء أمس", {"favor", "against", "neutral"}),  # who speaks is told by the author
         ("قال الوزير إن", {"neutral"}),
         ("وأكدت الصحيفة أن", {"neutral"}),
+        ("أكّد الوزير أنّ", {"neutral"}),
+        ("يقول الوزير إن", {"neutral"}),
+        ("تحدث الوزير مشيرا إلى أن", {"neutral"}),
+        ("وصل بين حشود بعد أن غادر", {"favor", "against", "neutral"}),
         ("بحسب الوزارة غادر", set()),
         ("الوزير : غادر", set()),
     ],
@@ -114,12 +118,34 @@ def test_others_of_the_sentence_stay_neutral_and_those_of_other_sentences_are_le
         (f"مبروك ل{NAME} اليوم.", ((NAME, "PERS"),)),  # a clitic would stand before the noun
         (f"سكن شارع {NAME} قديما.", ((NAME, "PERS"), (f"شارع {NAME}", "FAC"))),
         ("فاز في باريس اليوم.", (("باريس", "GPE"),)),
+        (f"فاز الشهيد {NAME} بالجائزة.", ((NAME, "PERS"),)),
+        ("تظاهر ملايين شخص في 20 شخص أمام كل مواطن.", ()),
+        ("اجتمع رجل أعمال مع رجل الأمن.", ()),
     ],
 )
 def test_where_an_epithet_would_be_wrong_there_is_none(
     text: str, marked: tuple[tuple[str, str], ...]
 ) -> None:
     assert versions(passage(text, *marked)) == []
+
+
+@pytest.mark.parametrize("before", ["السودان", "الى", "نهاية المباراة\n"])
+def test_not_every_word_with_an_article_is_a_title(before: str) -> None:
+    for label, changed, _ in own(versions(passage(f"{before} {NAME} غادر.", (NAME, "PERS"))), NAME):
+        words = changed.removeprefix(f"{before} ").removesuffix(f" {NAME} غادر.")
+        assert words in NOUNS[label]  # type: ignore[index]
+
+
+def test_a_name_with_braces_is_a_name() -> None:
+    name = "حركة {س}"
+    made = versions(passage(f"أعلنت {name} موعدا.", (name, "ORG")))
+    assert {label for label, _, _ in own(made, name)} == {"favor", "against", "neutral"}
+
+
+def test_a_target_that_is_valued_elsewhere_in_the_text_is_left() -> None:
+    text = f"وصل {NAME} أمس. خيب اللاعب الآمال."
+    valued = Stance(NAME, "against", 4, 4 + len(NAME), evidence=((text.index("خيب"), len(text)),))
+    assert versions(passage(text, (NAME, "PERS"), stances=(valued,))) == []
 
 
 def test_a_sentence_that_values_somebody_already_is_left() -> None:
