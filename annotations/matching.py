@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,8 +14,9 @@ _ARTICLE = "ال"
 # What may be cut from a word: a conjunction, then a preposition with or without the article.
 _CONJUNCTION = re.compile("^[وف]")
 _PREPOSITION = re.compile("^(?:[بك](?=ال)|لل|[بلك])")
+_DOUBLE_LAM = "لل"  # ل and the article, or ل and a word that begins with it: للاجئين
 SHORT = 2  # letters; such words are particles, and looked for only where there is no longer one
-_ATTESTED, _CERTAIN = 3, 4  # letters left of a word that is cut on the side that asks, see below
+ATTESTED, CERTAIN = 3, 4  # letters left of a word that is cut on the side that asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +37,43 @@ class WordForms:
         uncut = frozenset(form for word in found for form in _bare(word))
         return cls(uncut, frozenset(form for word in found for form in _readings(word)))
 
-    def holds(self, word: str) -> bool:
-        """Whether a word, spelled as `asked_words` gives it, stands in the text.
 
-        With clitics before it there, always: لواشنطن is واشنطن. Where it may have clitics itself,
-        only as what is left of it stands there uncut, or is long enough not to be another word by
-        chance: فريد is not بريد.
-        """
-        if not self.readings.isdisjoint(_bare(word)):
-            return True
-        readings = _readings(word)
-        return any(len(form) >= _ATTESTED and form in self.uncut for form in readings) or any(
-            len(form) >= _CERTAIN and form in self.readings for form in readings
-        )
-
-
-def asked_words(about: str) -> frozenset[str]:
-    """The different words of a target or claim in one spelling; of two letters and fewer only where
-    all are.
+@dataclass(frozen=True, slots=True)
+class AskedWord:
+    """A word of a target or claim in the forms that stand for it in a text: `anywhere`, behind
+    clitics too, or only `uncut`.
     """
+
+    anywhere: frozenset[str]
+    uncut: frozenset[str]
+
+    @classmethod
+    def of(cls, word: str) -> AskedWord:
+        """The forms of a word in the one spelling.
+
+        It stands wherever it is read, with and without the article: لواشنطن is واشنطن. Where it may
+        have clitics itself, what is left of it is seldom another word if it is long, or if it
+        stands in the text without any: ومصر is مصر, but فريد is not بريد.
+        """
+        cut = _readings(word)
+        long = frozenset(form for form in cut if len(form) >= CERTAIN)
+        return cls(_bare(word) | long, frozenset(form for form in cut if len(form) >= ATTESTED))
+
+    def stands_in(self, forms: WordForms) -> bool:
+        """Whether the word stands in a text."""
+        return not (self.anywhere.isdisjoint(forms.readings) and self.uncut.isdisjoint(forms.uncut))
+
+
+def asked_words(about: str) -> tuple[AskedWord, ...]:
+    """The different words of a target or claim; of two letters and fewer only where all are."""
     found = frozenset(_spelled(about))
-    return frozenset(word for word in found if len(word) > SHORT) or found
+    kept = frozenset(word for word in found if len(word) > SHORT) or found
+    return tuple(map(AskedWord.of, sorted(kept)))
 
 
-def share_of(asked: frozenset[str], forms: WordForms) -> float:
+def share_of(asked: Sequence[AskedWord], forms: WordForms) -> float:
     """The share of the words asked for that stand in a text, 0 to 1; none asked for is 0."""
-    return sum(map(forms.holds, asked)) / len(asked) if asked else 0.0
+    return sum(word.stands_in(forms) for word in asked) / len(asked) if asked else 0.0
 
 
 def shared_words(about: str, text: str) -> float:
@@ -85,6 +97,8 @@ def _bare(word: str) -> frozenset[str]:
 @lru_cache(maxsize=1 << 12)
 def _readings(word: str) -> frozenset[str]:
     starts = {word, _CONJUNCTION.sub("", word)}
-    starts |= {_PREPOSITION.sub("", start) for start in starts}
+    starts |= {_PREPOSITION.sub("", start) for start in starts} | {
+        start[1:] for start in starts if start.startswith(_DOUBLE_LAM)
+    }
     kept = (start for start in starts if len(start) > 1 or start == word)
     return frozenset(form for start in kept for form in _bare(start))

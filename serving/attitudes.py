@@ -110,7 +110,7 @@ def attitudes(
 def _attitude(
     reader: Reader, head: Head, read: JudgedText, title: str | None, about: str
 ) -> Attitude:
-    parts, logits = judged(reader, head, read, title, about)
+    parts, logits = judge_text(reader, head, read, title, about)
     probabilities = head.probabilities(logits)
     combined = combine(probabilities, head)
     label = int(combined.argmax())
@@ -120,7 +120,8 @@ def _attitude(
             spoken = _evidence(probabilities, parts, label)
             alone = _sentence_parts(read, about, reader.encoder.window.size - 2)
             parts = _likeliest([part for part in alone if part.overlaps(spoken)] or alone)
-            probabilities = head.probabilities(_judge(reader, head, about, parts))
+            first = _asked_pieces(reader, about)
+            probabilities = head.probabilities(_judge(reader, head, first, parts))
         evidence = _evidence(probabilities, parts, label)
     return Attitude(about, head.labels[label], round(float(combined[label]), 4), evidence)
 
@@ -146,12 +147,13 @@ def combine(probabilities: Floats, head: Head) -> Floats:
     return together
 
 
-def judged(
+def judge_text(
     reader: Reader, head: Head, read: JudgedText, title: str | None, about: str
 ) -> tuple[list[Part], Floats]:
     """The parts of a text and its title that are judged for a target or claim, and what the head
     says of each, (parts, labels); TargetError where the target or claim leaves them no room.
     """
+    first = _asked_pieces(reader, about)
     size = reader.encoder.window.size - 2
     parts = (
         _likeliest(_sentence_parts(read, about, size))
@@ -161,16 +163,13 @@ def judged(
     pieces = reader.encoder.pieces(title or "")[:size]
     if title and len(pieces):
         parts = [*parts, Part(pieces, None, shared_words(about, title))]
-    return parts, _judge(reader, head, about, parts)
+    return parts, _judge(reader, head, first, parts)
 
 
-def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Floats:
+def _judge(reader: Reader, head: Head, first: Ints, parts: Sequence[Part]) -> Floats:
     """What the head says of each part, (parts, labels); of one alone, where the head is mirrored,
     the mean of the logits of both orders.
     """
-    first, room = reader.encoder.pieces(about), _room(reader)
-    if not 0 < len(first) <= room:
-        raise TargetError(f"a target or claim has {len(first)} pieces; it needs 1 to {room}")
     pairs = [(first, part.pieces) for part in parts]
     if not head.mirrored or len(pairs) != 1:
         return reader.judge(head, pairs)
@@ -178,6 +177,14 @@ def _judge(reader: Reader, head: Head, about: str, parts: Sequence[Part]) -> Flo
         axis=0, keepdims=True
     )
     return both
+
+
+def _asked_pieces(reader: Reader, about: str) -> Ints:
+    """The pieces of a target or claim, which must leave room for the text beside it."""
+    pieces, room = reader.encoder.pieces(about), _room(reader)
+    if not 0 < len(pieces) <= room:
+        raise TargetError(f"a target or claim has {len(pieces)} pieces; it needs 1 to {room}")
+    return pieces
 
 
 def _room(reader: Reader) -> int:

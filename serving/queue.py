@@ -187,13 +187,14 @@ class TokenQueue:
         too, or nobody would find room until it is read.
         """
         quarter = self._max_pieces / 4
-        waiting = sum(
-            min(ticket.untaken_pieces, quarter) if ticket.taken else ticket.untaken_pieces
-            for ticket in self._waiting
-        )
-        if waiting and waiting + min(pieces, quarter) > self._max_pieces:
-            ahead = waiting + self._running_pieces
-            raise QueueFullError(min(ahead / self._rate, MAX_RETRY_S))
+        large = [t for t in self._waiting if t.taken and t.untaken_pieces > quarter]
+        passing = self._waiting_pieces - sum(ticket.untaken_pieces for ticket in large)
+        waiting = passing + len(large) * quarter
+        excess = waiting + min(pieces, quarter) - self._max_pieces
+        if waiting and excess > 0:
+            # there is room when as much of the small ones is read, or else when large ones end
+            ahead = waiting if excess <= passing else self._waiting_pieces
+            raise QueueFullError(min((ahead + self._running_pieces) / self._rate, MAX_RETRY_S))
 
     @property
     def load(self) -> Load:

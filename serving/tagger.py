@@ -131,15 +131,15 @@ class Tagger:
             if targets == "auto":
                 fitting = partial(fits, self.reader)
                 targets = tuple(salient_targets(entities, len(article.text), fitting))
-            judged = JudgedText(article.text, reading.encoded)
+            read = JudgedText(article.text, reading.encoded)
             return Prediction(
                 article.id,
                 entities,
                 self._topics(reading, title),
-                self._attitudes("stance", judged, article.title, targets),
-                self._attitudes("claim", judged, article.title, article.claims),
+                self._attitudes("stance", read, article.title, targets),
+                self._attitudes("claim", read, article.title, article.claims),
                 entity_groups(entities, len(article.text)),
-                sum(len(read.encoded.pieces) for read in (reading, title) if read),
+                sum(len(one.encoded.pieces) for one in (reading, title) if one),
             )
         except TargetError as error:
             return Prediction(article.id, error=str(error))
@@ -171,11 +171,11 @@ class Tagger:
         return ()
 
     def _attitudes(
-        self, name: str, judged: JudgedText, title: str | None, asked: Sequence[str]
+        self, name: str, read: JudgedText, title: str | None, asked: Sequence[str]
     ) -> tuple[Attitude, ...]:
         if not asked:
             return ()
-        return attitudes(self.reader, self.bundle.head(name), judged, title, asked)
+        return attitudes(self.reader, self.bundle.head(name), read, title, asked)
 
 
 def text_logits(head: Head, reading: Reading, title: Reading | None) -> Floats:

@@ -124,8 +124,8 @@ def test_the_limits_are_in_the_schema() -> None:
     assert (claims["maxItems"], claims["items"]["maxLength"]) == (16, 500)
     body = DESCRIBED["paths"]["/v1/tag"]["post"]["requestBody"]
     assert str(MAX_BODY_BYTES) in body["description"]
-    others = openapi(Limits(articles=8, body_bytes=1001, code_points=77))
-    assert "8 articles and 1001 bytes" in others["info"]["description"]
+    others = openapi(Limits(body_bytes=1001, code_points=77))
+    assert "64 articles and 1001 bytes" in others["info"]["description"]
     assert "77 code points" in others["info"]["description"]
     assert "1001 bytes" in others["paths"]["/v1/tag"]["post"]["requestBody"]["description"]
 

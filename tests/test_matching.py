@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from annotations.matching import shared_words
 
 NAMES = ["واشنطن", "فلسطين", "لبنان", "بغداد", "بوتين", "وليد", "كريم", "فريد", "القائم", "مي"]
+NAMES += ["اللاجئين", "اللجنة", "لجنة", "ليبيا"]
 CLITICS = ["و", "ف", "ب", "ل", "ك", "وب", "ول", "فل"]
 
 
@@ -27,6 +28,7 @@ CLITICS = ["و", "ف", "ب", "ل", "ك", "وب", "ول", "فل"]
         ("", "القائم", 0),
         ("...", "القائم.", 0),
         ("فريد", "وصل بريد", 0),
+        ("للمنتخب", "فاز المنتخب", 1),
     ],
 )
 def test_shared_words_look_past_clitics_article_and_spelling(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.prediction import Article, Prediction
 from serving.queue import (
+    FIRST_PIECES_A_SECOND,
     MAX_RETRY_S,
     QueueClosedError,
     QueueFullError,
@@ -180,7 +181,11 @@ def test_a_large_request_that_has_begun_leaves_room_for_others() -> None:
         assert (queue.load.waiting_pieces, queue.load.waiting_articles) == (0, 0)
 
 
-def test_large_requests_that_have_begun_fill_the_queue_by_quarters() -> None:
+def test_large_requests_that_have_begun_fill_the_queue_by_quarters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no room before one of them ends, and they are read in turn."""
+    monkeypatch.setattr("serving.queue.MEMORY", 1)  # the rate stays what it is at first
     steps = Steps()
     with queue_of(steps, max_pieces=400, batch_pieces=1) as queue:
         large = []
@@ -189,8 +194,10 @@ def test_large_requests_that_have_begun_fill_the_queue_by_quarters() -> None:
             while not large[-1].taken:
                 steps.wait()
                 steps.allowed.release()
-        with pytest.raises(QueueFullError):
+        with pytest.raises(QueueFullError) as refused:
             enter(queue, "خبر")
+        ahead = queue.load.waiting_pieces + queue.load.running_pieces
+        assert refused.value.retry_after_s == pytest.approx(ahead / FIRST_PIECES_A_SECOND)
         steps.allowed.release(1000)
         assert all(len(ids(ticket)) == 9 for ticket in large)
 

@@ -35,8 +35,8 @@ from serving.prediction import (
 
 MAX_LABELS = 64  # of `options.labels`, more than there are
 # Strings, lists, objects and commas of a body, more than the largest request has.
-MAX_TOKENS = MAX_ARTICLES * (4 * MAX_ASKED + 32) + 2 * MAX_LABELS + 32
-TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
+MAX_VALUES = MAX_ARTICLES * (4 * MAX_ASKED + 32) + 2 * MAX_LABELS + 32
+VALUE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
 View = Literal["both", "fine", "coarse"]
 MESSAGES = {  # by pydantic's error type; pydantic's own words may quote the input
     "missing": "is missing",
@@ -224,8 +224,8 @@ def _refuse_overfull(text: str) -> None:
     """Refuse a body with more in it than any request has before all that is made into objects:
     four megabytes of empty lists would hold up everybody for a second.
     """
-    if next(islice(TOKEN.finditer(text), MAX_TOKENS, None), None) is not None:
-        told = f"the body holds more values than {MAX_ARTICLES} articles may have; send fewer"
+    if next(islice(VALUE.finditer(text), MAX_VALUES, None), None) is not None:
+        told = "the body holds more values than any request has; send fewer articles"
         raise RequestError("invalid_request", told)
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from annotations.schema import Document
-from serving.attitudes import JudgedText, TargetError, combine, judged
+from serving.attitudes import JudgedText, TargetError, combine, judge_text
 from serving.bundle import Head
 from serving.decoding import label_probabilities
 from serving.prediction import Article
@@ -173,7 +173,7 @@ def _part_logits(tagger: Tagger, head: Head, article: Article) -> Floats:
     (about,) = (*article.claims, *article.targets)
     read = JudgedText(article.text, tagger.reader.encoder.encode(article.text))
     try:
-        return judged(tagger.reader, head, read, article.title, about)[1]
+        return judge_text(tagger.reader, head, read, article.title, about)[1]
     except TargetError:
         return np.zeros((0, len(head.labels)), np.float32)
 
