@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from serving.prediction import MAX_CODE_POINTS
 from tests.browser import Door
 
 PASTED = "🦠 قال مُحَمَّد بن سلمان، وليّ العهد، إنّ الســعودية تدعم فلسطين.\n<img src=x onerror=alert(1)>"
@@ -264,6 +265,18 @@ def test_an_empty_text_is_told_in_the_dialog(door: Door) -> None:
         expect(page.get_by_label("نص المقال")).to_be_focused()
         page.keyboard.press("Escape")
         expect(page.get_by_role("button", name="حلّل مقالًا آخر")).to_be_focused()
+
+
+def test_a_text_over_the_limit_of_the_service_is_told_before_it_is_sent(door: Door) -> None:
+    sent: list[str] = []
+    with door.visit() as page:
+        drawn(page).get_by_role("button", name="حلّل مقالًا آخر").click()
+        page.on("request", lambda request: sent.append(request.url))
+        page.get_by_label("نص المقال").fill("ا" * (MAX_CODE_POINTS + 1))
+        expect(page.locator("#count")).to_contain_text(" من ")
+        page.get_by_role("button", name="حلّل", exact=True).click()
+        expect(page.locator("#problem")).to_contain_text("أطول من الحد")
+    assert sent == []
 
 
 def downloaded(page: Page, kind: str, folder: Path) -> bytes:
