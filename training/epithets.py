@@ -153,9 +153,11 @@ def _places(document: Document) -> Iterator[_Place]:
                 yield _Place(span.start, span.end, f"{name} ", "", name, AFTER_NAMES, feminine)
     for word in _ARABIC.finditer(text):
         bare = word[0].removeprefix(_ARTICLE)
+        if bare not in PEOPLE:
+            continue
         named = any(overlap(word.span(), (s.start, s.end)) for s in entities)
         counted = _NO_ONE.search(text[: word.start()].rstrip())
-        if bare in PEOPLE and not (named or counted or _COMPOUND.match(text, word.end())):
+        if not (named or counted or _COMPOUND.match(text, word.end())):
             article = _ARTICLE if bare != word[0] else ""
             yield _Place(*word.span(), article, "", None, INSTEAD)
 
