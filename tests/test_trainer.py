@@ -3,6 +3,7 @@ time what will not do.
 """
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,6 +88,26 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     # what was told of the steps that were done twice stands in the history once
     steps = [row["step"] for row in Run(tmp_path / "cut").history()]
     assert steps == sorted(set(steps)) == [row["step"] for row in Run(tmp_path / "whole").history()]
+
+
+def test_the_minutes_of_a_resumed_run_are_those_of_all_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=90.0)  # every look at it is a minute and a half later
+    monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    recipe, run = small_recipe(checkpoint_steps=4), tmp_path / "cut"
+    run.mkdir()
+    folder = encoder_folder(recipe.encoder, tmp_path / "encoder")
+    prepared = prepare(recipe, folder)
+    with monkeypatch.context() as during:
+        during.setattr(training.trainer, "StopOnSignal", PowerCut)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, folder, prepared, run)
+    _, minutes = fit(recipe, folder, prepared, run)
+    steps = Run(run).history()[-1]["step"]
+    assert steps > 5 and minutes.keys() == {"khabar", "claim"}
+    assert sum(minutes.values()) == 1.5 * steps
+    assert fit(recipe, folder, prepared, run)[1] == minutes  # nothing is left to train
 
 
 def test_a_run_goes_on_in_the_precision_in_which_it_began(

@@ -13,7 +13,7 @@ from annotations.corpora import read_ans_pairs
 from annotations.matching import shared_words
 from annotations.schema import Claim, Document
 from annotations.text import normalize
-from training.splits import Part, held_out_part
+from training.splits import Part, held_out_part, train_only
 
 log = logging.getLogger(__name__)
 
@@ -57,28 +57,24 @@ def unrelated_claims(part: Part, every: int = 6) -> list[Document]:
     ]
 
 
-def mirrored_claims(part: Part) -> list[Document]:
-    """ANS pairs the other way round: of two headlines that agree or disagree, each says so of the
-    other. To train on only.
+def mirrored_claims() -> list[Document]:
+    """ANS pairs of train the other way round: of two headlines that agree or disagree, each says so
+    of the other.
     """
-    if part != "train":
-        return []
     return [
         Document(f"mirrored-{d.id}", _claim_text(d), claims=(Claim(d.text, c.label),))
-        for d in claim_documents(part)
+        for d in claim_documents("train")
         for c in d.claims or ()
         if c.label in ("agree", "disagree")
     ]
 
 
-def composed_claims(part: Part) -> list[Document]:
-    """Of a claim with one ANS text that agrees and one that disagrees: those two disagree. To train
-    on only.
+def composed_claims() -> list[Document]:
+    """Of a claim of train with one ANS text that agrees and one that disagrees: those two
+    disagree.
     """
-    if part != "train":
-        return []
     by_claim: dict[str, dict[str, Document]] = {}
-    for document in claim_documents(part):
+    for document in claim_documents("train"):
         (claim,) = document.claims or ()
         by_claim.setdefault(claim.text, {}).setdefault(claim.label, document)
     return [
@@ -131,7 +127,7 @@ def levelled_by_overlap(documents: Sequence[Document], bins: int = 5) -> list[Do
 CLAIM_CORPORA: dict[str, Callable[[Part], list[Document]]] = {
     "ans": claim_documents,
     "ans-unrelated": unrelated_claims,
-    "ans-mirrored": mirrored_claims,
-    "ans-composed": composed_claims,
+    "ans-mirrored": train_only(mirrored_claims),
+    "ans-composed": train_only(composed_claims),
     "authored-headlines": headline_claims,
 }

@@ -60,9 +60,9 @@ def stance_views(documents: Sequence[Document]) -> list[Document]:
     return views
 
 
-def short_text_stances(texts: Literal["snippets", "reports"], part: Part) -> list[Document]:
-    """The stances of the project's short texts. To train on only: passages are what is asked."""
-    return stance_views(authored_documents(texts)) if part == "train" else []
+def short_text_stances(texts: Literal["snippets", "reports"]) -> list[Document]:
+    """The stances of the project's short texts."""
+    return stance_views(authored_documents(texts))
 
 
 def claim_views(documents: Sequence[Document]) -> list[Document]:

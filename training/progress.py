@@ -19,6 +19,7 @@ from training.runs import HISTORY, read_json, write_text
 
 log = logging.getLogger(__name__)
 _LOSS, _DEV = "loss_", "dev_"
+SECONDS = "seconds_"  # of a head: no curve, and no two runs take the same
 
 
 class Progress(TrainerCallback):
@@ -93,7 +94,8 @@ class History(TrainerCallback):
         step = state.global_step
         row: dict[str, Any] = {"step": step, "epoch": round(self.plan.epoch_of(step), 3)}
         dev = {k.removeprefix(_DEV): v for k, v in logs.items() if k.startswith(_DEV)}
-        row |= {"dev": dev} if dev else {k: v for k, v in logs.items() if k != "epoch"}
+        losses = {k: v for k, v in logs.items() if k != "epoch" and not k.startswith(SECONDS)}
+        row |= {"dev": dev} if dev else losses
         self.rows.append(row)
         self._write(state)
 

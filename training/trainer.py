@@ -28,7 +28,7 @@ from training.interruption import StopOnSignal
 from training.model import MultiHeadModel
 from training.optimisation import adamw, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
-from training.progress import History, Progress
+from training.progress import SECONDS, History, Progress
 from training.runs import Run, read_weights, write_untrained
 from training.settings import Recipe, Tracking
 from training.steps import hold_to_steps
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class HeadTrainer(Trainer):
-    """A Trainer that takes its batches from a plan, keeps the seconds and the mean loss of each
+    """A Trainer that takes its batches from a plan, reports the seconds and the mean loss of each
     head, and scores development examples at the end of an epoch.
     """
 
@@ -48,7 +48,7 @@ class HeadTrainer(Trainer):
         self.plan = plan
         self.curve = curve
         self.names = [head.name for head in heads]
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = defaultdict(float)  # as the losses, since the last report
         self.recent: dict[str, list[float]] = defaultdict(list)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -74,16 +74,30 @@ class HeadTrainer(Trainer):
             )
         self.recent[name].append(float(loss))
         if self.state.global_step + 1 in self.plan.epoch_ends:
+            self.control.should_log = True  # before the last checkpoint, so that it holds it all
             self.control.should_evaluate = self.curve is not None
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add each head's mean loss since the last report."""
+        """Add each head's mean loss since the last report, and its seconds."""
         if "loss" in logs:
             for name, values in self.recent.items():
                 logs[f"loss_{name}"] = round(sum(values) / len(values), 4)
+                logs[f"{SECONDS}{name}"] = round(self.seconds[name], 3)
             self.recent.clear()
+            self.seconds.clear()
         super().log(logs, *args, **kwargs)
+
+    def minutes(self) -> dict[str, float]:
+        """The minutes that each head took by the reports, those before a checkpoint that the run
+        went on from among them.
+        """
+        seconds: dict[str, float] = defaultdict(float)
+        for report in self.state.log_history:
+            for key, value in report.items():
+                if key.startswith(SECONDS):
+                    seconds[key.removeprefix(SECONDS)] += value
+        return {name: round(total / 60, 1) for name, total in sorted(seconds.items())}
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The scores of the development examples; one process draws the curve."""
@@ -138,7 +152,7 @@ def fit(
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     _end(processes)
     stop.raise_if_stopped(run)
-    minutes = {name: round(seconds / 60, 1) for name, seconds in sorted(trainer.seconds.items())}
+    minutes = trainer.minutes()
     log.info("minutes per head: %s", minutes)
     return model, minutes
 
