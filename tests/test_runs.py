@@ -48,6 +48,23 @@ def test_a_checkpoint_whose_state_was_cut_off_counts_for_nothing(run: Path) -> N
     assert Run(run).checkpoint is None
 
 
+def test_a_run_is_finished_when_its_last_step_is_done(run: Path) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    path = checkpoint / "trainer_state.json"
+    for state, finished in (
+        ({"global_step": 5, "max_steps": 5}, True),
+        ({"global_step": 4, "max_steps": 5}, False),
+        ({"global_step": 0}, True),  # of nothing trained, as it was once written
+    ):
+        path.write_text(json.dumps(state))
+        if finished:
+            assert Run(run).finished_weights == checkpoint / "model.safetensors"
+        else:
+            with pytest.raises(RunError, match="at step 4 of 5; start `khabar train` again"):
+                _ = Run(run).finished_weights
+
+
 def test_weights_that_were_cut_off_are_named(run: Path) -> None:
     checkpoint = Run(run).checkpoint
     assert checkpoint is not None

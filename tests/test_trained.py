@@ -8,16 +8,18 @@ import pytest
 import torch
 
 import configs
+from annotations.catalogue import sha256
 from annotations.errors import ConfigError
 from serving.bundle import Bundle
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder
 from training.encoders.trained import trained_weights
+from training.lineage import Lineage
 from training.preparation import TrainingError, prepare
-from training.recipe import run_recipe
+from training.recipe import run_recipe, train_weights
 from training.report.page import write_report
 from training.runs import Run, RunError
-from training.settings import Recipe, load_recipe
+from training.settings import Recipe, Source, load_recipe
 from training.trainer import new_model
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
@@ -87,11 +89,19 @@ def test_a_head_without_lessons_that_did_not_come_along_is_refused(tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def branches(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs that begin where the smoke run ended."""
+    """Two runs that begin where the smoke run ended, without bundles; news of its own taught the
+    second, too.
+    """
     folder = tmp_path_factory.mktemp("branches")
-    runs = [folder / f"seed-{seed}" for seed in (1, 2)]
-    for seed, run in enumerate(runs, 1):
-        run_recipe(going_on(smoke_run, f"seed={seed}", "export.gate=false"), run)
+    news = folder / "news.jsonl"
+    entity = {"start": 10, "end": 15, "label": "GPE"}
+    row = {"id": "news-1", "text": "زار الوفد بغداد", "entities": [entity]}
+    news.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    runs = [folder / "seed-1", folder / "seed-2"]
+    plain, other = (going_on(smoke_run, f"seed={seed}", *QUICK) for seed in (1, 2))
+    own = Source(corpus=str(news), head="khabar")
+    train_weights(plain, runs[0])
+    train_weights(other.model_copy(update={"sources": (*other.sources, own)}), runs[1])
     return runs
 
 
@@ -102,7 +112,7 @@ def mean_of(runs: list[Path], *overrides: str) -> Recipe:
 
 
 def test_the_mean_of_runs_is_exported_and_scored_without_training(
-    branches: list[Path], tmp_path: Path
+    branches: list[Path], smoke_run: Path, tmp_path: Path
 ) -> None:
     recipe = mean_of(branches)
     bundle = Bundle.load(run_recipe(recipe, tmp_path / "mean"))
@@ -112,12 +122,43 @@ def test_the_mean_of_runs_is_exported_and_scored_without_training(
             expected = (weights[0][name] + weights[1][name]) / 2
             torch.testing.assert_close(weight, expected, rtol=0, atol=1e-7)
     assert any(not torch.equal(w, weights[1][name]) for name, w in weights[0].items())
-    assert bundle.manifest.encoder == "tiny" and bundle.manifest.data
+    assert bundle.manifest.encoder == "tiny"
+    taught = {row["name"] for row in Bundle.load(smoke_run / "bundle").manifest.data}
+    assert {row["name"] for row in bundle.manifest.data} == taught | {"news.jsonl"}
     assert bundle.manifest.training["minutes"] == {}
     assert Run(tmp_path / "mean").history() == []
     assert run_recipe(recipe, tmp_path / "mean") == bundle.folder  # again: nothing breaks
     for path in write_report(tmp_path / "mean"):
         assert path.stat().st_size
+
+
+def test_a_run_of_weights_alone_is_finished_by_the_same_recipe(
+    branches: list[Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(branches[1], tmp_path / "run"))
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None and not (run / "bundle").exists()
+    weights = sha256(checkpoint / "model.safetensors")
+    recipe = Run(run).recipe
+    assert train_weights(recipe, run) == checkpoint  # again: nothing is trained
+    bundle = Bundle.load(run_recipe(recipe, run))
+    assert sha256(checkpoint / "model.safetensors") == weights
+    assert "news.jsonl" in {row["name"] for row in bundle.manifest.data}
+
+
+def test_a_run_that_wrote_no_lineage_has_that_of_its_bundle_or_writes_it_when_it_goes_on(
+    smoke_run: Path, tmp_path: Path
+) -> None:
+    run = Run(Path(shutil.copytree(smoke_run, tmp_path / "run")))
+    written = Lineage.of_run(run)
+    assert written.encoder == "tiny" and "seed" in {row["name"] for row in written.data}
+    (run.folder / "lineage.json").unlink()
+    assert Lineage.of_run(run) == Lineage.of_bundle(Bundle.load(run.bundle).manifest)
+    shutil.rmtree(run.folder / "bundle")
+    with pytest.raises(RunError, match=r"no bundle yet; .* without --weights-only"):
+        Lineage.of_run(run)
+    train_weights(run.recipe, run.folder)
+    assert Lineage.of_run(run) == written
 
 
 def folder_of(recipe: Recipe, cache: Path) -> Path:
@@ -231,14 +272,16 @@ def test_a_run_on_its_way_is_not_averaged_and_one_that_went_on_is_read_anew(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(branches[1], other)
-    (other / "bundle").rename(tmp_path / "bundle")
+    (checkpoint,) = other.glob("checkpoint-*")
+    ended = (checkpoint / "trainer_state.json").read_text()
+    state = json.loads(ended) | {"global_step": 3}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
     recipe = mean_of([branches[0], other])
-    with pytest.raises(RunError, match="other: no bundle yet; start `khabar train` again"):
+    with pytest.raises(RunError, match="other: at step 3 of 8; start `khabar train` again"):
         folder_of(recipe, tmp_path / "cache")
-    (tmp_path / "bundle").rename(other / "bundle")
+    (checkpoint / "trainer_state.json").write_text(ended)
     before = folder_of(recipe, tmp_path / "cache")
     assert folder_of(recipe, tmp_path / "cache") == before
-    (checkpoint,) = other.glob("checkpoint-*")
     shutil.copy(next(branches[0].glob("checkpoint-*")) / "model.safetensors", checkpoint)
     assert folder_of(recipe, tmp_path / "cache") != before
     with pytest.raises(RunError, match=r"no recipe\.json; give the folder of a run"):

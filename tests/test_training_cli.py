@@ -71,6 +71,17 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> No
     assert int(checkpoint.name.rsplit("-", 1)[1]) < 40 * 5
 
 
+def test_weights_alone_are_trained_and_the_same_command_makes_their_bundle(tmp_path: Path) -> None:
+    words = ("train", SMOKE, "--run", tmp_path / "run", "--set", "optimiser.max_steps=2")
+    status, out, _ = invoke(*words, "--weights-only")
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    assert (status, out) == (0, f"{checkpoint}\n")
+    assert not (tmp_path / "run" / "bundle").exists()
+    status, out, _ = invoke(*words, "--set", "export.gate=false")
+    assert (status, out) == (0, f"{tmp_path / 'run' / 'bundle'}\n")
+    assert Run(tmp_path / "run").checkpoint == checkpoint
+
+
 def test_libraries_are_silent_and_lines_tell_the_time_left(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "khabar", "train", str(SMOKE), "--run", str(tmp_path / "run")],

@@ -67,6 +67,12 @@ def train(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Export even where int8 loses too much.")
     ] = False,
+    weights_only: Annotated[
+        bool,
+        typer.Option(
+            "--weights-only", help="Export nothing: a seed to be averaged, or a step on the way."
+        ),
+    ] = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a recipe to a bundle; started again on the same run folder it goes on."""
@@ -74,16 +80,22 @@ def train(
     with plain_errors(), training_parts(), resumable():
         from training.settings import load_recipe
 
+        if weights_only and allow_loss:
+            raise typer.BadParameter(
+                "is about the export, which --weights-only leaves out; give one of them",
+                param_hint="--allow-loss",
+            )
         allowed = ["export.allow_loss=true"] if allow_loss else []
         settings = load_recipe(recipe, [*(overrides or []), *allowed])
         if dry_run:
             typer.echo(settings.model_dump_json(indent=1))
             return
-        from training.recipe import run_recipe
+        from training.recipe import run_recipe, train_weights
 
-        bundle = run_recipe(settings, run or Path("runs") / recipe.stem)
+        make = train_weights if weights_only else run_recipe
+        made = make(settings, run or Path("runs") / recipe.stem)
         if first_process():
-            typer.echo(str(bundle))
+            typer.echo(str(made))
 
 
 @training_app.command()

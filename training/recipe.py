@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,8 @@ from serving.bundle import (
     write_manifest,
 )
 from serving.tagger import Tagger
-from training.corpora import data_entry, load, with_entities
+from training.corpora import load, with_entities
 from training.encoders.sources import encoder_folder
-from training.encoders.trained import HEADS
 from training.evaluation.development import DEV_SPLITS, evaluate_heads
 from training.export.calibration import calibrate_head
 from training.export.card import model_card
@@ -38,13 +37,13 @@ from training.export.onnx_export import export
 from training.export.torch_backend import TorchBackend
 from training.label_sets import corpus_name, judges
 from training.lexicon import name_lexicon
+from training.lineage import Lineage
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
-from training.runs import BUNDLE, RECIPE, Run, read_json, write_text
+from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
 from training.settings import Recipe
 from training.source_documents import WORDS
-from training.teachers import teacher_bundle
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -58,27 +57,20 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
     Started again, it goes on from the last checkpoint; what is done already is not done twice. Of
     several processes the first alone writes the bundle.
     """
-    processes = side_by_side()
-    run.mkdir(parents=True, exist_ok=True)
-    _refuse_another_recipe(recipe, run)
-    with processes.main_process_first():
-        folder = encoder_folder(recipe.encoder, run / "encoder")
-    prepared = prepare(recipe, folder)
-    if processes.is_main_process:
-        write_text(run / RECIPE, recipe.model_dump_json(indent=1))
-    model, minutes = fit(recipe, folder, prepared, run)
-    if not processes.is_main_process:
+    trained = _train(recipe, run)
+    if not side_by_side().is_main_process:
         return run / BUNDLE
+    model = trained.model
     model.specs = tuple(spec for spec in model.specs if not recipe.heads[spec.name].auxiliary)
     partial = run / "bundle.partial"
-    manifest, differences = _export(recipe, prepared, model, folder, partial)
+    manifest, differences = _export(recipe, trained.prepared, model, trained.encoder, partial)
     losses, scores = _judge(recipe, model, Tagger.from_bundle(partial))
     check(losses, recipe.export.max_loss, recipe.export.allow_loss)
     training = {
         "recipe": recipe.model_dump(mode="json"),
         "encoder_config": _config(model),
-        "minutes": minutes,
-        "left_out": prepared.left_out,
+        "minutes": trained.minutes,
+        "left_out": trained.prepared.left_out,
         "logit_difference": differences,
         "int8_loss": [loss.to_dict() for loss in losses],
         "allow_loss": any(loss.excessive(recipe.export.max_loss) for loss in losses),
@@ -88,6 +80,40 @@ def run_recipe(recipe: Recipe, run: Path) -> Path:
         run / BUNDLE,
         manifest.model_copy(update={"scores": scores, "training": training}),
     )
+
+
+def train_weights(recipe: Recipe, run: Path) -> Path:
+    """Train a recipe in the folder `run` and export nothing: a seed that is to be averaged with
+    others. Returns the last checkpoint; `run_recipe` makes the bundle from there.
+    """
+    _train(recipe, run)
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What training left: the folder of the encoder it began with, its examples, the model, and the
+    minutes each head took.
+    """
+
+    encoder: Path
+    prepared: Prepared
+    model: MultiHeadModel
+    minutes: dict[str, float]
+
+
+def _train(recipe: Recipe, run: Path) -> _Trained:
+    processes = side_by_side()
+    run.mkdir(parents=True, exist_ok=True)
+    _refuse_another_recipe(recipe, run)
+    with processes.main_process_first():
+        folder = encoder_folder(recipe.encoder, run / "encoder")
+    prepared = prepare(recipe, folder)
+    if processes.is_main_process:
+        write_text(run / RECIPE, recipe.model_dump_json(indent=1))
+    return _Trained(folder, prepared, *fit(recipe, folder, prepared, run))
 
 
 def _config(model: MultiHeadModel) -> dict[str, Any]:
@@ -177,29 +203,15 @@ def rescore(folder: Path) -> Path:
         return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
 
 
-def _origin(recipe: Recipe, encoder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The name of the first encoder and the data that taught its heads so far, by what the folder
-    of the encoder says; one without heads has learnt nothing here.
-    """
-    told = read_json(encoder / HEADS) if (encoder / HEADS).is_file() else {}
-    name = recipe.encoder.source + (" (trimmed)" if recipe.encoder.trim else "")
-    return told.get("encoder", name), told.get("data", [])
-
-
 def _manifest(
     recipe: Recipe, heads: tuple[Head, ...], special: dict[str, int], encoder: Path, folder: Path
 ) -> Manifest:
-    lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
-    corpora = [*(s.corpus for s in recipe.sources), *recipe.lexicon, *lists]
-    name, used = _origin(recipe, encoder)
-    for teacher in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
-        used += teacher_bundle(teacher).manifest.data
-    used += [data_entry(corpus) for corpus in corpora]
+    lineage = Lineage.of_recipe(recipe, encoder).with_data(recipe.lexicon)
     return Manifest(
         format=FORMAT,
         name=recipe.name,
         version=recipe.version,
-        encoder=name,
+        encoder=lineage.encoder,
         heads=heads,
         window={"size": recipe.windows.size, "overlap_tokens": recipe.windows.overlap_tokens},
         pair_max_pieces=recipe.windows.pair_max_pieces,
@@ -208,7 +220,7 @@ def _manifest(
         normalization=recipe.normalization.model_dump(),
         files={name: sha256(folder / name) for name in (MODEL, TOKENIZER, LEXICON)},
         training={},
-        data=list({entry["name"]: entry for entry in used}.values()),
+        data=list(lineage.data),
         scores=[],
     )
 

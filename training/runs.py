@@ -4,6 +4,7 @@
 recipe.json       the resolved recipe
 data.json         fingerprints of the examples of each source
 steps.json        how many processes share a step, and whether they compute in bf16
+lineage.json      the first encoder and all data that taught it, see `training.lineage`
 history.json      learning curves: a row a report, see `Run.history`
 checkpoint-N/     the last checkpoint of transformers.Trainer; its model.safetensors are the weights
 encoder/          the encoder as it was fetched and trimmed
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
     from training.model import MultiHeadModel
 
-WEIGHTS = "model.safetensors"  # of a checkpoint
+WEIGHTS, STATE = "model.safetensors", "trainer_state.json"  # of a checkpoint
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
-STEPS = "steps.json"
+STEPS, LINEAGE = "steps.json", "lineage.json"
+HEADS = "heads.json"  # beside an encoder that brings heads
 
 
 class RunError(KhabarError):
@@ -88,7 +90,7 @@ def write_untrained(model: MultiHeadModel, run: Path) -> None:
     weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
     save_file(weights, checkpoint / WEIGHTS, metadata={"format": "pt"})
     write_text(run / HISTORY, "[]")
-    write_text(checkpoint / "trainer_state.json", json.dumps({"global_step": 0}))
+    write_text(checkpoint / STATE, json.dumps({"global_step": 0, "max_steps": 0}))
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ class Run:
         """The folder of the finished bundle."""
         folder = self.folder / BUNDLE
         if not folder.is_dir():
-            raise RunError(f"{self.folder}: no bundle yet; start `khabar train` again to finish it")
+            raise RunError(
+                f"{self.folder}: no bundle yet; start `khabar train` on it again, without "
+                "--weights-only, to finish it"
+            )
         return folder
 
     @property
@@ -123,18 +128,25 @@ class Run:
         """The last whole checkpoint; a folder without its state, which is written last, was cut
         short.
         """
-        states = self.folder.glob("checkpoint-*/trainer_state.json")
+        states = self.folder.glob(f"checkpoint-*/{STATE}")
         whole = [path.parent for path in states if _is_json(path)]
         found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
         return found[-1] if found else None
 
     @property
     def finished_weights(self) -> Path:
-        """The file of the weights of a run that has ended; one that is on its way is refused."""
+        """The file of the weights of a run whose training has ended; one that is on its way is
+        refused.
+        """
         checkpoint = self.checkpoint
         if checkpoint is None:
             raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
-        _ = self.bundle  # refuses where there is none yet
+        state = read_json(checkpoint / STATE)
+        step, steps = state["global_step"], state.get("max_steps", 0)  # once 0 steps said no more
+        if step < steps:
+            raise RunError(
+                f"{self.folder}: at step {step} of {steps}; start `khabar train` again to finish it"
+            )
         return checkpoint / WEIGHTS
 
     @property

@@ -22,14 +22,15 @@ from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
 from training.disk import full_disk_told, hold_to_disk
 from training.encoders.sources import load_encoder
-from training.encoders.trained import HEADS, load_heads
+from training.encoders.trained import load_heads
 from training.evaluation.curves import DevCurve
 from training.interruption import StopOnSignal
+from training.lineage import Lineage
 from training.model import MultiHeadModel
 from training.optimisation import adamw, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import SECONDS, History, Progress
-from training.runs import Run, read_weights, write_untrained
+from training.runs import HEADS, LINEAGE, Run, read_weights, write_untrained
 from training.settings import Recipe, Tracking
 from training.steps import hold_to_steps
 
@@ -128,6 +129,8 @@ def fit(
         read_weights(checkpoint)  # a damaged one is told before anything is built
     begun = checkpoint is not None
     hold_to_data(prepared, run, begun)
+    if processes.is_main_process and not (begun and (run / LINEAGE).is_file()):
+        Lineage.of_recipe(recipe, folder).write(run)
     bf16 = hold_to_steps(run, processes, recipe.optimiser.bf16, begun)
     set_seed(recipe.seed)
     model = new_model(recipe, folder, prepared)

@@ -16,7 +16,7 @@ from serving.bundle import MANIFEST
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
-from training.runs import RECIPE, Run
+from training.runs import HEADS, RECIPE, Run
 from training.scratch import beside
 from training.settings import Encoder
 
@@ -53,8 +53,6 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         source = _with_fast_tokenizer(source, cache)
     if not settings.trim:
         return source
-    from training.encoders.trained import HEADS
-
     if (source / HEADS).is_file():
         raise EncoderError(
             f"{settings.source}: trimming would leave its trained heads behind; set encoder.trim "

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
-from serving.bundle import TOKENIZER, Bundle, Head, Manifest
+from serving.bundle import TOKENIZER, Bundle, Head
 from training.encoders.sources import encoder_fingerprint, load_encoder
-from training.runs import RECIPE, Run, RunError
+from training.lineage import Lineage
+from training.runs import HEADS, RECIPE, Run, RunError
 from training.scratch import beside
 from training.settings import Recipe
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from training.model import MultiHeadModel
 
-HEADS, HEAD_WEIGHTS = "heads.json", "heads.safetensors"
+HEAD_WEIGHTS = "heads.safetensors"
 
 
 def write_trained(
@@ -40,10 +41,11 @@ def write_trained(
     model, began_with, recipe = first.model(), first.encoder(), first.recipe
     if others or bundles:
         _average(model, first, others, bundles or {})
-    sources = [*(run.bundle for run in runs), *(bundles or ())]
+    averaged = [Bundle.load(folder).manifest for folder in bundles or ()]
+    lineage = Lineage.joined([*map(Lineage.of_run, runs), *map(Lineage.of_bundle, averaged)])
     about = {
         "run": {"name": recipe.name, "version": recipe.version},
-        **origin([Bundle.load(folder).manifest for folder in sources]),
+        **lineage.to_dict(),
         **_rules(recipe),
     }
     with beside(target) as partial:
@@ -54,14 +56,6 @@ def write_trained(
                 shutil.copy(began_with / name, partial)
         write_heads(partial, model.specs, dict(model.heads.state_dict()), about)
         partial.rename(target.resolve())
-
-
-def origin(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Where weights come from by the manifests of the bundles that hold them: the name of their
-    first encoder and all data that taught them.
-    """
-    data = {entry["name"]: entry for manifest in manifests for entry in manifest.data}
-    return {"encoder": manifests[0].encoder, "data": list(data.values())}
 
 
 def _rules(recipe: Recipe) -> dict[str, Any]:

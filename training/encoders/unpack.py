@@ -29,7 +29,8 @@ from training.encoders.onnx_weights import (
     named_weights,
 )
 from training.encoders.sources import load_encoder
-from training.encoders.trained import load_heads, origin, write_heads
+from training.encoders.trained import load_heads, write_heads
+from training.lineage import Lineage
 from training.model import MultiHeadModel
 from training.scratch import beside
 
@@ -183,7 +184,7 @@ def _about(manifest: Manifest) -> dict[str, Any]:
     """Which bundle it was, where it came from, and the rules under which it reads."""
     return {
         "bundle": {"name": manifest.name, "version": manifest.version},
-        **origin([manifest]),
+        **Lineage.of_bundle(manifest).to_dict(),
         **manifest.model_dump(mode="json", include={"normalization", "window", "pair_max_pieces"}),
     }
 
