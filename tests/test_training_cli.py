@@ -82,6 +82,14 @@ def test_weights_alone_are_trained_and_the_same_command_makes_their_bundle(tmp_p
     assert Run(tmp_path / "run").checkpoint == checkpoint
 
 
+def test_a_loss_of_an_export_that_is_left_out_cannot_be_allowed(tmp_path: Path) -> None:
+    words = ("train", SMOKE, "--run", tmp_path / "run", "--weights-only", "--allow-loss")
+    status, out, err = invoke(*words)
+    assert (status, out) == (2, "")
+    assert "--allow-loss" in err and "give one of them" in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_libraries_are_silent_and_lines_tell_the_time_left(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "khabar", "train", str(SMOKE), "--run", str(tmp_path / "run")],

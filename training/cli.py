@@ -76,15 +76,15 @@ def train(
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a recipe to a bundle; started again on the same run folder it goes on."""
+    if weights_only and allow_loss:
+        raise typer.BadParameter(
+            "is about the export, which --weights-only leaves out; give one of them",
+            param_hint="--allow-loss",
+        )
     log_to_stderr()
     with plain_errors(), training_parts(), resumable():
         from training.settings import load_recipe
 
-        if weights_only and allow_loss:
-            raise typer.BadParameter(
-                "is about the export, which --weights-only leaves out; give one of them",
-                param_hint="--allow-loss",
-            )
         allowed = ["export.allow_loss=true"] if allow_loss else []
         settings = load_recipe(recipe, [*(overrides or []), *allowed])
         if dry_run:
