@@ -35,6 +35,7 @@ from training.gold import (
     stance_views,
     topic_views,
 )
+from training.label_sets import corpus_name
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of, train_only
 
 LETTER_RUN = 30  # as the corpora's own leakage checks count
@@ -187,7 +188,7 @@ def data_entry(corpus: str) -> dict[str, Any]:
         title, terms = "documents of this recipe's author", "not stated"
         files = {path.name: sha256(path)}
         return {"name": path.name, "title": title, "license": terms, "files": files}
-    name = corpus.partition("-")[0]
+    name = corpus_name(corpus)
     entry = corpus_named(name)
     return {"name": name, **entry.model_dump(include={"title", "license", "files"})}
 

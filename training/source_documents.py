@@ -13,7 +13,7 @@ from annotations.schema import Document
 from serving.bundle import Head
 from training.augmentation import stretches, variants
 from training.corpora import load, with_entities
-from training.evaluation.development import DEV_SPLITS
+from training.evaluation.development import scored_corpora
 from training.leakage import HeldOut, without_copies
 from training.name_bank import name_bank
 from training.settings import Recipe, Source
@@ -27,10 +27,8 @@ POOLED = ("text", "pair")
 
 def development_texts(recipe: Recipe) -> HeldOut:
     """The texts of all development splits on which a recipe is scored."""
-    scored = dict.fromkeys(
-        source.corpus.partition("-")[0] for source in recipe.sources if source.corpus in DEV_SPLITS
-    )
-    return HeldOut(document for corpus in scored for document in load(corpus, "dev"))
+    corpora = scored_corpora(recipe.sources)
+    return HeldOut(document for corpus in corpora for document in load(corpus, "dev"))
 
 
 def training_documents(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from training.evaluation.questions import (
     topic_questions,
 )
 from training.evaluation.scores import Scores
-from training.label_sets import judges
+from training.label_sets import corpus_name, judges
 from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,12 @@ class DevSet:
         return {**about, **scores.report()}
 
 
+def scored_corpora(sources: Iterable[Source]) -> list[str]:
+    """The corpora of the development splits on which these sources are scored, each once."""
+    corpora = [corpus_name(source.corpus) for source in sources if source.corpus in DEV_SPLITS]
+    return list(dict.fromkeys(corpora))
+
+
 def dev_sets(tagger: Tagger, recipe: Recipe) -> Iterator[DevSet]:
     """The development splits of a recipe's sources, each for the head that its source teaches and
     can judge; those of heads that the bundle has not are left out.
@@ -87,7 +93,7 @@ def _questions(source: Source, task: Task, tagger: Tagger) -> Questions:
     corpus, head = source.corpus, source.head
     if corpus in _CONLL:
         return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger, head)
-    documents = load(corpus.partition("-")[0], "dev")
+    documents = load(corpus_name(corpus), "dev")
     if task == "ner":
         return document_questions(with_entities(documents), tagger, head)
     if task == "topic":

@@ -26,7 +26,7 @@ from serving.runtime import MAX_BATCH_TOKENS, Backend, Floats, Ints, OnnxBackend
 from serving.tagger import Tagger
 from serving.windows import token_batches
 from training.corpora import load
-from training.evaluation.development import DEV_SPLITS, dev_sets
+from training.evaluation.development import DEV_SPLITS, dev_sets, scored_corpora
 from training.export.gate import every_nth, head_loss
 from training.export.observation import calibration_inputs
 from training.export.onnx_export import export_fp32
@@ -139,9 +139,7 @@ def machine() -> dict[str, Any]:
 
 def _texts(recipe: Recipe, count: int) -> list[str]:
     """Development texts of all sources in turn: sentences beside long articles."""
-    names = dict.fromkeys(
-        source.corpus.partition("-")[0] for source in recipe.sources if source.corpus in DEV_SPLITS
-    )
+    names = scored_corpora(recipe.sources)
     share = -(-count // max(len(names), 1))
     columns = []
     for name in names:

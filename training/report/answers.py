@@ -38,7 +38,7 @@ from training.evaluation.questions import (
     stance_questions,
     topic_questions,
 )
-from training.label_sets import judges
+from training.label_sets import corpus_name, judges
 from training.settings import Recipe
 
 Ints = npt.NDArray[np.int64]
@@ -142,7 +142,7 @@ def _asked(corpus: str, split: DevSplit, tagger: Tagger) -> list[tuple[str, _Rea
             (" ".join(sentence.words), partial(_sentence_item, f"{corpus}-dev-{i}", sentence))
             for i, (_, sentence) in enumerate(sentences_of(corpus, "dev"))
         ]
-    documents = load(corpus.partition("-")[0], "dev")
+    documents = load(corpus_name(corpus), "dev")
     if split.task == "ner":
         return [
             (document.text, partial(_document_item, document))
