@@ -21,6 +21,7 @@ from annotations.schema import Document, Stance
 from annotations.text import normalize
 from annotations.validate import problems
 from training.corpora import load
+from training.evaluation.novelty import Known
 from training.evaluation.shortcuts import stance_shortcuts
 
 GOLD = (*authored_documents("train"), *authored_documents("dev"))
@@ -171,9 +172,30 @@ def test_every_report_is_told_plainly_with_praise_and_with_blame() -> None:
     assert load("authored-reports", "calibration") == []
 
 
+def test_the_names_follow_the_rules_of_anercorp_and_most_are_not_in_it(data_folder: Path) -> None:
+    passages = authored_documents("names")
+    assert len(passages) == 720 and list(problems(passages)) == []
+    assert_apart(passages, [d for part in ("train", "dev") for d in load("anercorp", part)])
+    told = Counter(span.label for d in passages for span in d.entities or ())
+    assert set(told) == {"PERS", "LOC", "ORG", "MISC"} and min(told.values()) > 900
+    assert 50 < sum(not document.entities for document in passages) < 100
+    for document in passages:
+        assert document.label_set == "anercorp" and 25 <= len(document.text.split()) <= 70
+        for span in document.entities or ():  # whole words as they are written, no marks
+            around = (
+                document.text[max(span.start - 1, 0) : span.start]
+                + document.text[span.end : span.end + 1]
+            )
+            assert not any(sign.isalnum() for sign in around), (document.id, span)
+    met = Known.of(load("anercorp", "train"))
+    spans = [(d.text, span) for d in passages for span in d.entities or ()]
+    assert sum(met.holds(text, span) for text, span in spans) < 0.1 * len(spans)
+    assert load("authored-names", "train") == list(passages)
+
+
 def test_the_headlines_are_pairs_of_all_labels_about_claims_that_get_several() -> None:
     pairs = authored_documents("headlines")
-    assert len(pairs) == 5233 and list(problems(pairs)) == []
+    assert len(pairs) == 6996 and list(problems(pairs)) == []
     claims = [(d.claims or ())[0] for d in pairs]
     assert min(Counter(claim.label for claim in claims).values()) > 400
     labels: dict[str, set[str]] = {}

@@ -137,6 +137,7 @@ def test_pairs_that_follow_from_others_are_of_the_train_part_alone(data_folder: 
         "ans-composed",
         "authored-snippets",
         "authored-reports",
+        "authored-names",
         "antnews-judged",
         "antnews-epithets",
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from annotations.ant import ant_passages
+from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file, corpus_named, sha256
 from annotations.conll import (
     Sentence,
@@ -208,12 +209,18 @@ def _ant_texts() -> Path:
     return corpus_file("antnews", "topic_ant/train.jsonl.gz")
 
 
-# Short texts are not what is asked, and no news has praise and blame in so many places by chance:
-# all but claims are train alone.
-PAIR_CORPORA = {
+def _names_by_other_rules() -> list[Document]:
+    """The project's passages that are marked by ANERcorp's rules."""
+    return list(authored_documents("names"))
+
+
+# Short texts are not what is asked, and no news has praise, blame or names never met in so many
+# places by chance: all but claims are train alone.
+SOUGHT_CORPORA = {
     **CLAIM_CORPORA,
     "authored-snippets": train_only(partial(short_text_stances, "snippets")),
     "authored-reports": train_only(partial(short_text_stances, "reports")),
+    "authored-names": train_only(_names_by_other_rules),
     "antnews-judged": train_only(_judged_passages),
     "antnews-epithets": train_only(_epithet_passages),
 }
@@ -231,8 +238,8 @@ def load(
     """The documents of a corpus in a part; of the project's own gold also the view of one task."""
     if corpus in ("anercorp", "wojood"):
         return conll_documents(corpus, part, group, detokenise, seed)
-    if corpus in PAIR_CORPORA:
-        return PAIR_CORPORA[corpus](part)
+    if corpus in SOUGHT_CORPORA:
+        return SOUGHT_CORPORA[corpus](part)
     if corpus in ("khaleej", "ant"):
         return topic_documents(corpus, part)
     if corpus in ("wikifane", "newsfane"):
@@ -247,7 +254,7 @@ def load(
     views = ", ".join(f"{name}[-stances|-claims|-topics]" for name in get_args(Gold))
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
-        f"ant, {', '.join(PAIR_CORPORA)}, {views}, or a khabar JSONL file "
+        f"ant, {', '.join(SOUGHT_CORPORA)}, {views}, or a khabar JSONL file "
         "(FILE.jsonl[#stances|#claims|#topics])"
     )
 
