@@ -36,6 +36,7 @@ def test_every_shipped_recipe_can_be_trained(path: Path) -> None:
     views = {"claims": "pair", "stances": "pair", "topics": "text"}
     made = ("unrelated", "mirrored", "composed", "epithets")
     views |= dict.fromkeys((*made, "headlines", "snippets", "reports", "judged"), "pair")
+    views["names"] = "flat"
     for source in recipe.sources:
         corpus, _, view = source.corpus.partition("-")
         kind = views[view] if view else kinds.get(corpus, "nested")
