@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from contextlib import nullcontext
 from functools import partial
@@ -69,7 +70,8 @@ def test_options_reach_the_job(tmp_path: Path) -> None:
         "--column", "text=body", "--column", "id=u", "--target", "محمد", "--claim", "وصل",
         "--limit", 2, "--part-rows", 1, "--format", "jsonl", "--keep-text", "--no-entity-table",
     )  # fmt: skip
-    done = Done(*words, given, given, tmp_path / "out")
+    more = shutil.copy(given, tmp_path / "b.data")
+    done = Done(*words, given, more, tmp_path / "out")
     assert "2 articles, 0 rejects in 2 parts; 1 repeated ids, see summary.json" in done.out
     found = results(tmp_path / "out")
     assert [(r["id"], r["text"]) for r in found] == [("x", text) for text in TEXTS[:2]]

@@ -16,6 +16,11 @@ from serving.prediction import Article
 from tests.batch_files import BOTH, JSONL, TEXT, line, parquet, read
 from tests.files import write
 
+# as `zstd --long=28` makes it
+LONG = zstandard.ZstdCompressor(
+    compression_params=zstandard.ZstdCompressionParameters.from_level(3, window_log=28)
+).compressobj()
+
 
 @pytest.mark.parametrize(
     ("name", "content"),
@@ -26,6 +31,8 @@ from tests.files import write
         ("a.jsonl.gz", gzip.compress(line().encode()) + gzip.compress(f"\n{line('b')}".encode())),
         ("a.jsonl.gz", JSONL.encode()),  # what is called so and is not packed
         ("a.jsonl.zst", zstandard.compress(JSONL.encode())),
+        ("a.jsonl.zst", b"\x50\x2a\x4d\x18\4\0\0\0skip" + zstandard.compress(JSONL.encode())),
+        ("a.jsonl.zst", LONG.compress(JSONL.encode()) + LONG.flush()),
         ("unnamed", JSONL.encode()),
         ("a.csv", f'id,text\r\na,"{TEXT}"\r\nb,{TEXT}\r\n'.encode()),
         ("a.tsv", f"text\tid\n{TEXT}\ta\n{TEXT}\tb".encode()),
@@ -132,6 +139,13 @@ def test_a_page_that_declares_no_encoding_of_text_is_read_as_undeclared(
 def test_a_page_that_its_encoding_cannot_read_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.html", f"<meta charset=idna>{'a' * 70}.xn--a")
     assert read(path) == [("encoding", "a.html", None)]
+
+
+def test_a_page_that_the_search_fails_on_harms_no_other(tmp_path: Path) -> None:
+    page = f'<math><script type="application/ld+json"></script><p>{TEXT}</p>'
+    write(tmp_path / "a.html", page)
+    write(tmp_path / "b.txt", TEXT)
+    assert read(tmp_path) == [("no_main_text", "a.html", None), Article(TEXT, id="b.txt")]
 
 
 def test_a_page_without_a_text_is_rejected(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -110,9 +112,64 @@ def test_an_open_quote_is_named_by_its_lines_and_kept(tmp_path: Path) -> None:
     assert read(path) == [("not_csv", "b.csv", 1)]
 
 
+def test_a_stray_quote_takes_no_other_row_in(tmp_path: Path) -> None:
+    rows = f'1\t"{TEXT}\n2\t{TEXT}\n3\tقال "نعم" ثم\nb\t{TEXT}\n'
+    path = write(tmp_path / "a.tsv", f"id\ttext\na\t{TEXT}\n{rows}")
+    assert read(path) == [BOTH[0], ("not_csv", "a.tsv", 3), BOTH[1]]
+    _, row, _ = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert row.raw.decode() == "\n".join(rows.split("\n")[:3])
+    assert row.problem is not None and "line 3 to line 5" in row.problem[1]
+
+
 def test_a_quote_within_a_cell_is_a_letter(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'id,text\n1,بطول 5" و"ب\n2,"قال ""لا"" "نعم\n')
     assert read(path) == [Article('بطول 5" و"ب', id="1"), Article('قال "لا" نعم', id="2")]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_of_the_name_to_read_are_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, f"id,text,text\n1,{TEXT},\n")
+    if name.endswith("parquet"):
+        twice = pa.table([["1"], [TEXT], [""]], names=["id", "text", "text"])
+        pq.write_table(twice, path)
+    (row,) = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert row.problem is not None and row.problem[0] == "columns"
+    assert "2 columns are named 'text'" in row.problem[1]
+
+
+@pytest.mark.parametrize("value", [253402300800000000, -(2**62)])
+def test_a_value_that_python_cannot_hold_is_a_reject_of_its_row(tmp_path: Path, value: int) -> None:
+    days = pa.array([1, value], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": [TEXT, TEXT], "id": days}), tmp_path / "a.parquet")
+    first, second = read(tmp_path / "a.parquet")
+    assert first == Article(TEXT, id="1970-01-01 00:00:00.000001")
+    assert second == ("type", "a.parquet", 2)
+
+
+def test_half_a_surrogate_pair_harms_no_other_line(tmp_path: Path) -> None:
+    before = "".join(line(str(i)) + "\n" for i in range(1000)).encode("utf-16-le")
+    after = f"\n{line('b')}\n".encode("utf-16-le")
+    path = write(tmp_path / "a.jsonl", b"\xff\xfe" + before + b"\x00\xd8" + after)
+    found = read(path, encoding="utf-16")
+    assert found[:1000] == [Article(TEXT, id=str(i)) for i in range(1000)]
+    assert found[1000:] == [("encoding", "a.jsonl", 1001), BOTH[1]]
+
+
+@pytest.mark.parametrize(("encoding", "cut"), [("utf-16", 1), ("utf-32", 2)])
+def test_what_stands_before_a_cut_off_letter_is_read(
+    tmp_path: Path, encoding: str, cut: int
+) -> None:
+    content = (JSONL + "س").encode(encoding)
+    found = read(write(tmp_path / "a.jsonl", content[:-cut]), encoding=encoding)
+    assert found == [*BOTH, ("encoding", "a.jsonl", None)]
+
+
+def test_bytes_that_mean_nothing_end_the_text_and_lose_nothing_before(tmp_path: Path) -> None:
+    content = ("".join(line(str(i)) + "\n" for i in range(99)) + "س\n").encode("utf-32-le")
+    path = write(tmp_path / "a.jsonl", content + b"\xff\xff\xff\x7f" + line().encode("utf-32-le"))
+    found = read(path, encoding="utf-32-le")
+    assert found[:99] == [Article(TEXT, id=str(i)) for i in range(99)]
+    assert found[99:] == [("not_json", "a.jsonl", 100), ("encoding", "a.jsonl", None)]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

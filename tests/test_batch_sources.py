@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,52 @@ def test_links_are_followed_and_one_to_nowhere_is_a_reject(tmp_path: Path) -> No
     (tmp_path / "in" / "a.txt").symlink_to(outside)
     (tmp_path / "in" / "b.txt").symlink_to(tmp_path / "nowhere.txt")
     assert read(tmp_path / "in") == [Article(TEXT, id="a.txt"), ("unreadable", "b.txt", None)]
+
+
+def test_what_cannot_be_a_file_is_a_reject(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", line())
+    (tmp_path / "b.txt").symlink_to("b.txt")
+    (tmp_path / "c.txt").symlink_to("a.jsonl/c")
+    with socket.socket(socket.AF_UNIX) as listener:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{folder}/d.txt")  # a path short enough for a socket
+        os.close(folder)
+        found = read(tmp_path)
+    rejects = [("unreadable", f"{name}.txt", None) for name in "bcd"]
+    assert found == [Article(TEXT, id="a"), *rejects]
+
+
+def test_a_file_with_two_names_is_read_once_by_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "b.jsonl", line(None))
+    (tmp_path / "in" / "a-latest.jsonl").symlink_to("b.jsonl")
+    outside = write(tmp_path / "outside.txt", TEXT)
+    for name in ("c.txt", "d.txt"):
+        (tmp_path / "in" / name).symlink_to(outside)
+    for name in ("in", "in/*", "in/**"):
+        assert [a.id for a in read(tmp_path / name)] == ["b.jsonl:1", "c.txt"]
+
+
+def test_what_two_inputs_name_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "in" / "a.jsonl", line())
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    fsspec.filesystem("memory").pipe_file("/twice/a.jsonl", JSONL.encode())
+    twice = ("memory://twice", "memory://twice/a.jsonl")
+    for names in ((path, path), (path.parent, path), (path, link), ("-", "-"), twice):
+        with pytest.raises(UsageError, match="stands twice among the inputs"):
+            read(*names)
+
+
+def test_hidden_folders_are_read_where_they_are_named_alone(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.jsonl", line())
+    write(tmp_path / "in" / ".Trash-1000" / "b.jsonl", line("b"))
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/hidden/a.jsonl", line().encode())
+    memory.pipe_file("/hidden/.snapshots/b.jsonl", line("b").encode())
+    for name in (tmp_path / "in", tmp_path / "in" / "**", "memory://hidden"):
+        assert read(name) == BOTH[:1]
+    for name in (tmp_path / "in" / ".Trash-1000", "memory://hidden/.snapshots"):
+        assert read(name) == BOTH[1:]
 
 
 def test_links_to_folders_are_followed_and_a_circle_of_links_ends(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO, Protocol
 
 from serving.batch.errors import extra
 
 CHUNK = 1024 * 1024
 _PACKED_CHUNK = 16 * 1024  # what it unpacks to is held at once
-_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+_ZSTANDARD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip
+_ZSTANDARD_WINDOW = 1 << 31  # bytes: the largest there is; it is only held where a frame has it
 
 
 class DamagedError(Exception):
@@ -56,8 +60,9 @@ def chunks(file: BinaryIO, meter: Meter) -> Iterator[bytes]:
     new_unpacker: Callable[[], Any] | None = None
     if head.startswith(_GZIP):
         new_unpacker = _gzip
-    elif head.startswith(_ZSTANDARD):
-        new_unpacker = extra("zstandard").ZstdDecompressor().decompressobj
+    elif _ZSTANDARD.match(head):
+        unpacker = extra("zstandard").ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW)
+        new_unpacker = unpacker.decompressobj
     raw = _read(file, head, CHUNK if new_unpacker is None else _PACKED_CHUNK, meter)
     return raw if new_unpacker is None else _unpacked(raw, new_unpacker)
 
@@ -97,14 +102,24 @@ def _unpacked(raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker]) -> It
 
 
 def recoded(raw: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The same text in UTF-8, for encodings whose lines do not end with one byte."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for chunk in raw:
-            yield decoder.decode(chunk).encode("utf-8")
-        yield decoder.decode(b"", final=True).encode("utf-8")
-    except UnicodeError:
-        raise DamagedError("encoding", f"not {encoding} from here on") from None
+    """The same text in UTF-8, for encodings whose lines do not end with one byte.
+
+    A surrogate without its pair stays one, which is not UTF-8 and so a fault of its own line; what
+    cannot be read at all ends the text there.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+    for chunk in chain(raw, [b""]):
+        before = decoder.getstate()
+        try:
+            found = decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            if isinstance(error, UnicodeDecodeError):
+                held = len(error.object) - len(chunk)  # bytes that the decoder kept from before
+                decoder.setstate(before)
+                good = decoder.decode(chunk[: max(error.start - held, 0)])
+                yield good.encode("utf-8", "surrogatepass")
+            raise DamagedError("encoding", f"not {encoding} from here on") from None
+        yield found.encode("utf-8", "surrogatepass")
 
 
 def lines(raw: Iterable[bytes], max_bytes: int) -> Iterator[Line]:

@@ -15,7 +15,8 @@ from serving.batch.errors import UsageError
 
 
 def below(folders: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """The paths of folders and of all below them, and whether each is a folder.
+    """The paths of folders and of all below them, and whether each is a folder. Hidden folders,
+    whose name begins with a dot, are only read where they are among `folders`.
 
     No folder is read twice, by device and inode, and the fewest links lead to it: a circle of links
     ends, and a folder with two names keeps its own.
@@ -30,6 +31,8 @@ def below(folders: Iterable[str]) -> Iterator[tuple[str, bool]]:
         yield folder, True
         for entry in _listed(folder):
             if _is_folder(entry):
+                if entry.name.startswith("."):
+                    continue
                 heappush(waiting, (links + entry.is_symlink(), entry.path))
             else:
                 yield entry.path, False

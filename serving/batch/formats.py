@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _JSON_NAME = re.compile(r"\.json(\.gz|\.zst)?$", re.I)
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")  # and not the text of an article
 _PARQUET_BATCH = 256  # rows decoded at once
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO})
 
 
 def read_rows(sources: Sequence[Source], options: BatchOptions, meter: Meter) -> Iterator[Row]:
@@ -36,11 +38,19 @@ def read_rows(sources: Sequence[Source], options: BatchOptions, meter: Meter) ->
                 yield from _rows(source, file, options, meter)
         except DamagedError as error:
             yield Row(source.name, None, b"", problem=(error.code, error.reason))
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        except OSError as error:
+            if not _is_lasting(error):
+                raise
             reason = f"cannot be read ({error.strerror or type(error).__name__})"
             yield Row(source.name, None, b"", problem=("unreadable", reason))
         if source.size is not None:
             meter.bytes_read = before + source.size
+
+
+def _is_lasting(error: OSError) -> bool:
+    """Whether the file is what cannot be read: nothing there, a link to itself, a socket."""
+    known = FileNotFoundError, PermissionError, IsADirectoryError
+    return isinstance(error, known) or error.errno in _NO_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +185,35 @@ def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
                 f"the file, line {taken[-1].number}; close the quote",
             )
             return
-        if not cells and all(line.data is not None for line in taken):
+        held = all(line.data is not None for line in taken)
+        if not cells and held:
             continue  # a blank line
         if header is None:
             header = cells
             _require_header(opened, header)
             continue
+        if len(taken) > 1 and held and not _is_well_quoted(taken, delimiter, encoding):
+            yield _table_problem(
+                opened.name,
+                taken,
+                f"a quote that is opened takes in line {taken[0].number} to line "
+                f"{taken[-1].number}, and is closed inside of a cell; double the quotes of a "
+                "quoted cell, and quote a cell that begins with one",
+            )
+            continue
         yield _table_row(opened.name, taken, header, cells, encoding)
+
+
+def _is_well_quoted(taken: Sequence[Line], delimiter: str, encoding: str) -> bool:
+    """Whether the lines of a row hang together by quotes that enclose whole cells: a stray quote
+    would take in the rows up to the next one.
+    """
+    texts = ((line.data or b"").decode(encoding, "surrogateescape") + "\n" for line in taken)
+    try:
+        next(csv.reader(texts, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _table_row(
@@ -224,6 +256,12 @@ def _require_text(opened: _Opened, columns: Sequence[str]) -> None:
             "no_text",
             f"no column {wanted!r}, only {', '.join(columns)}; map it with --column text=NAME",
         )
+    for name in map(opened.options.column, FIELDS):
+        if columns.count(name) > 1:
+            raise DamagedError(
+                "columns",
+                f"{columns.count(name)} columns are named {name!r}; rename all but the one to read",
+            )
 
 
 def _parquet(opened: _Opened) -> Iterator[Row]:
@@ -254,6 +292,9 @@ def _parquet_row(name: str, number: int, row: Any) -> Row:
         return Row(name, number, json.dumps(found, ensure_ascii=False, default=_plain).encode())
     except UnicodeError:
         return Row(name, number, b"", problem=("encoding", "a string that is not UTF-8"))
+    except (ArithmeticError, LookupError, ValueError) as error:  # a date of year 10000, say
+        reason = f"a value that cannot be read ({type(error).__name__}); convert its column to text"
+        return Row(name, number, b"", problem=("type", reason))
 
 
 def _plain(value: object) -> str:

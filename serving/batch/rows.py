@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from annotations.text import reject_surrogates
 from serving.batch.options import BatchOptions
-from serving.batch.webpage import declared_encoding, main_text
+from serving.batch.webpage import PageError, declared_encoding, main_text
 from serving.prediction import Article, Targets
 
 Form = Literal["json", "text", "html"]
@@ -130,7 +130,11 @@ def _of_text(row: Row, options: BatchOptions) -> Article:
 
 
 def _of_html(row: Row, options: BatchOptions) -> Article:
-    page = main_text(_decoded(row))
+    try:
+        page = main_text(_decoded(row))
+    except PageError as error:
+        reason = f"the search for the main text of the page failed ({error})"
+        raise RejectError("no_main_text", reason) from None
     if page is None:
         raise RejectError("no_main_text", "no main text was found in the page")
     return Article(

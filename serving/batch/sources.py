@@ -63,13 +63,28 @@ def find_sources(
     names: Sequence[str], given: InputFormat | None, output: Store | None = None
 ) -> list[Source]:
     """The sources of all inputs, those of a folder or glob sorted by path; folders are searched
-    through for files of known kinds, and what they hold of the output is left out.
+    through for files of known kinds, and what they hold of the output is left out. A file that two
+    inputs name is refused, so that no article is read twice.
     """
     found = [source for name in names for source in _of_name(name, given, output)]
+    _require_each_once(found)
     called = [source.name for source in found]
     if len(set(called)) == len(called):
         return found
     return [Source(_printable(s.path), s.path, s.format, s.size, s.filesystem) for s in found]
+
+
+def _require_each_once(sources: Sequence[Source]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for source in sources:
+        place = os.path.realpath(source.path) if source.is_local else source.path
+        identity = (type(source.filesystem).__name__, place)
+        if identity in seen:
+            raise UsageError(
+                f"{source.name}: the file stands twice among the inputs; name it, or the folder "
+                "that holds it, once"
+            )
+        seen.add(identity)
 
 
 def fingerprint(sources: Sequence[Source]) -> dict[str, Any]:
@@ -100,6 +115,8 @@ def _of_name(name: str, given: InputFormat | None, output: Store | None) -> list
         found = _walked(filesystem, [path])
     else:
         return [_of_file(name, filesystem, path, given)]
+    if _is_local(filesystem):
+        found = _each_once(found)
     is_output = _below_output(filesystem, output)
     if not is_output(root or "/"):
         found = {p: size for p, size in found.items() if not is_output(os.path.dirname(p))}
@@ -110,6 +127,19 @@ def _of_name(name: str, given: InputFormat | None, output: Store | None) -> list
         Source(_relative(place, root), place, given or _format(place), size, filesystem)
         for place, size in sorted(found.items())
     ]
+
+
+def _each_once(found: dict[str, int | None]) -> dict[str, int | None]:
+    """Files without the links to others of them; of several links to one file the first stays."""
+    links = sorted(path for path in found if os.path.islink(path))
+    read = {os.path.realpath(path) for path in found.keys() - set(links)} if links else set()
+    left_out = set()
+    for path in links:
+        target = os.path.realpath(path)
+        if target in read:
+            left_out.add(path)
+        read.add(target)
+    return {path: size for path, size in found.items() if path not in left_out}
 
 
 def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:
@@ -126,7 +156,9 @@ def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:
 
 
 def _walked(filesystem: Any, folders: Sequence[str]) -> dict[str, int | None]:
-    """The inputs below folders with their sizes; of a million no more is held than that."""
+    """The inputs below folders with their sizes, those in hidden folders left out; of a million no
+    more is held than that.
+    """
     if _is_local(filesystem):
         paths = (path for path, is_folder in below(folders) if not is_folder)
         return {path: _size(path) for path in paths if _is_input(path)}
@@ -134,7 +166,7 @@ def _walked(filesystem: Any, folders: Sequence[str]) -> dict[str, int | None]:
         place: info.get("size")
         for folder in folders
         for place, info in filesystem.find(folder, detail=True).items()
-        if _is_input(place)
+        if _is_input(place) and not _is_hidden(place, folder)
     }
 
 
@@ -174,6 +206,12 @@ def _is_local(filesystem: Any) -> bool:
 
 def _is_input(path: str) -> bool:
     return _format(path) is not None and not PurePosixPath(path).name.startswith(".")
+
+
+def _is_hidden(path: str, folder: str) -> bool:
+    """Whether a folder between a path and the folder that was searched is hidden."""
+    between = path.lstrip("/").removeprefix(folder.strip("/")).split("/")[:-1]
+    return any(part.startswith(".") for part in between)
 
 
 def _of_file(name: str, filesystem: Any, path: str, given: InputFormat | None) -> Source:

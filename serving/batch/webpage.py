@@ -20,6 +20,10 @@ _MARKS = {
 }
 
 
+class PageError(Exception):
+    """A page on which the search for its main text fails; says with what kind of error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What an article on a page says; offsets of a prediction are into this text."""
@@ -47,10 +51,15 @@ def declared_encoding(raw: bytes) -> str:
 
 
 def main_text(html: str) -> Page | None:
-    """The article of a page, None where none is found."""
+    """The article of a page, None where none is found; a PageError where nothing can be told."""
     trafilatura = extra("trafilatura")
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # its warnings may quote the page
-    found = trafilatura.bare_extraction(html, include_comments=False, with_metadata=True)
+    try:
+        found = trafilatura.bare_extraction(html, include_comments=False, with_metadata=True)
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # of whatever library looked at the page
+        raise PageError(type(error).__name__) from None
     if found is None or not found.text or not found.text.strip():
         return None
     return Page(str(found.text), str(found.title) if found.title else None)
