@@ -122,7 +122,8 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     """Span F1 (exact, partial and per type), kappa with the share of equal labels for stance (of
     the text, of its parts, of holders), claims and topic, and every disagreement.
 
-    Entities and stances are compared where both looked for them. A target that one annotator gave
+    Entities and stances are compared where both looked for them; there is no F1 (None) of spans
+    where they nowhere did. A target that one annotator gave
     no stance counts as `none`; parts of a text are compared where one of the two judged parts. A
     stance without scope judges the whole text.
     """
@@ -144,10 +145,11 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
             rows[kind].append(labels)
             if labels[0] != labels[1]:
                 found.append({"id": a.id, kind: about, "first": labels[0], "second": labels[1]})
+    looked = [pair for pair in pairs if _both(*pair)]
     report: dict[str, Any] = {
-        "spans": _counts(span_agreement(first, second)),
-        "spans_partial": _counts(partial_agreement(pairs)),
-        "spans_per_type": _per_type(pairs),
+        "spans": _counts(span_agreement(first, second), bool(looked)),
+        "spans_partial": _counts(partial_agreement(pairs), bool(looked)),
+        "spans_per_type": _per_type(looked),
     }
     for kind, labels_of_kind in rows.items():
         if labels_of_kind:
@@ -162,12 +164,13 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     return report
 
 
-def _counts(spans: SpanAgreement) -> dict[str, Any]:
+def _counts(spans: SpanAgreement, compared: bool = True) -> dict[str, Any]:
     counts = {"first": spans.first, "second": spans.second, "both": spans.both}
-    return {**counts, "f1": round(spans.f1, 4)}
+    return {**counts, "f1": round(spans.f1, 4) if compared else None}
 
 
 def _per_type(pairs: Sequence[tuple[Document, Document]]) -> dict[str, dict[str, Any]]:
+    """The counts of each type, over documents in which both looked for entities."""
     labels = sorted({s.label for pair in pairs for d in pair for s in d.entities or ()})
 
     def of(document: Document, label: str) -> Document:

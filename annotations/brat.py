@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import FormatError, naming, not_utf8
+from annotations.errors import FormatError, KhabarError, naming, not_utf8
 from annotations.jsonl import (
     carried_stances,
     document_from_dict,
@@ -137,7 +137,9 @@ def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
         row = _kept(kept) if kept.is_file() else {"id": name}
         try:
             document = from_ann(_text(path), lines, row, str(ann), notes, str(kept))
-        except (KeyError, TypeError, AttributeError) as error:
+        except KhabarError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"{kept}: malformed ({type(error).__name__}); restore it") from None
         other = places.setdefault(document.id, path.parent)
         if other != path.parent:

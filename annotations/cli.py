@@ -124,13 +124,22 @@ def labelstudio(
     """A Label Studio project: the labelling configuration and tasks with what is annotated yet."""
     with plain_errors():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "project.xml").write_text(project_xml(), encoding="utf-8")
         conversion = Conversion()
-        documents = progress(conversion.read(source, _format(from_format)))
+        labels: set[str] = set()
+        documents = _noting(progress(conversion.read(source, _format(from_format))), labels)
         version = None if completed else "khabar"
         count = conversion.write(folder / "tasks.json", documents, "labelstudio", version)
+        with replacing(folder / "project.xml") as partial:
+            partial.write_text(project_xml(labels), encoding="utf-8")
         _say(conversion.notes)
     typer.echo(f"{folder}: project.xml and tasks.json with {count} tasks")
+
+
+def _noting(documents: Iterable[Document], labels: set[str]) -> Iterator[Document]:
+    """The documents as they are; the labels of their entities are added to `labels`."""
+    for document in documents:
+        labels.update(span.label for span in document.entities or ())
+        yield document
 
 
 @annotations_app.command()
@@ -143,6 +152,9 @@ def show(
 ) -> None:
     """Annotated documents as a right-to-left page, alone or beside another annotation of them."""
     with plain_errors():
+        for given in (source, diff):
+            if given is not None and html.resolve() == given.resolve():
+                raise FormatError(f"{html}: is what the page is made of; give --html another name")
         conversion = Conversion()
         documents = list(conversion.read(source))
         if diff is None:

@@ -213,10 +213,13 @@ def _topics() -> dict[str, str | None]:
 def _topic_document(line: str, where: str, identifier: str) -> Document:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FormatError(f"{where}: not JSON; one object a line is needed") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise FormatError(f"{where}: need an object with the string text")
+    for name in ("title", "source"):
+        if not isinstance(row.get(name), str | None):
+            raise FormatError(f"{where}: {name} must be a string or null")
     label = row.get("topic", row.get("label"))
     if not isinstance(label, str) and not (label is None and "topic" in row):
         raise FormatError(f"{where}: need the string label, or topic, which may be null")

@@ -172,15 +172,15 @@ class TaskReader:
 
     def _regions(self, result: Sequence[Json], name: str) -> tuple[Regions, str | None]:
         regions, topic = Regions(), None
+        relations: list[tuple[str, str]] = []
         for item in result:
             kind, value = item.get("type"), item.get("value") or {}
             identifier, control = str(item.get("id")), item.get("from_name")
             if kind == "labels":
-                if identifier in regions.attitudes:
-                    raise FormatError(f"{name}: region {identifier} stands twice; export again")
                 self._add_labels(regions, item, f"{name}: region {identifier}")
             elif kind == "relation":
-                regions.parts[str(item.get("to_id"))].append(str(item.get("from_id")))
+                ends = str(item.get("from_id")), str(item.get("to_id"))
+                relations.append(ends[::-1] if item.get("direction") == "left" else ends)
             elif kind == "choices" and control == STANCE:
                 self._take(regions.labels, identifier, _strings(value.get("choices")), "stance")
             elif kind == "choices" and control == TOPIC:
@@ -192,6 +192,10 @@ class TaskReader:
                 self._take(regions.holders, identifier, _strings(value.get("text")), "holder")
             else:
                 self.notes[f"{kind} of the control {control!r} left out: no place for it"] += 1
+        for part, target in relations:  # a target has parts, whichever way the relation was drawn
+            if regions.kind(part) == TARGET and regions.kind(target) in (EVIDENCE, SCOPE):
+                part, target = target, part
+            regions.parts[target].append(part)
         return regions, topic
 
     def _take(self, table: dict[str, str], identifier: str, found: list[str], what: str) -> None:
@@ -216,6 +220,8 @@ class TaskReader:
             raise FormatError(f"{where}: {', '.join(labels)} on one region; mark two regions")
         for label in labels:
             if label in KINDS:
+                if str(item.get("id")) in regions.attitudes:
+                    raise FormatError(f"{where} stands twice; export again")
                 regions.attitudes[str(item.get("id"))] = (KINDS[label], quoted)
                 if (item.get("meta") or {}).get("text") == [_NO_EVIDENCE]:
                     regions.without_evidence.add(str(item.get("id")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from xml.sax.saxutils import quoteattr
 
 from annotations.labels import EntityType, label_schema
@@ -19,15 +20,19 @@ from annotations.labelstudio import (
 _HOTKEYS = "1234567890qwertyuiopa"
 
 
-def project_xml() -> str:
-    """The labelling configuration of `configs/labels.yaml`: right to left, in Arabic."""
+def project_xml(labels: Iterable[str] = ()) -> str:
+    """The labelling configuration of `configs/labels.yaml`: right to left, in Arabic. Entity types
+    among `labels` that are not there come after those that are.
+    """
     schema = label_schema()
+    others = sorted(set(labels) - set(schema.entities))
     types = zip(schema.entities.values(), _HOTKEYS, strict=True)
     rows = [
         '<View dir="rtl" style="direction: rtl; text-align: right">',
         '  <Header value="$title"/>',
         f'  <Labels name="{ENTITIES}" toName="text" choice="single">',
         *(f"    {_label(kind, key)}" for kind, key in types),
+        *(f"    <Label value={quoteattr(name)}/>" for name in others),
         "  </Labels>",
         f'  <Labels name="{ATTITUDES}" toName="text" choice="single">',
         f'    <Label value="{TARGET}" html="من يُوقف منه" background="#111827" hotkey="z"/>',

@@ -41,6 +41,10 @@ class Regions:
     without_evidence: set[str] = field(default_factory=set)  # looked for, and there is none
     parts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
+    def kind(self, name: str) -> Kind | None:
+        """What the region of an attitude is; None where no region has that id."""
+        return self.attitudes[name][0] if name in self.attitudes else None
+
     def read(self, text: str, notes: Counter[str]) -> tuple[list[Span], list[Stance]]:
         """Entities and stances, in order; `notes` counts what was repaired or left out."""
         quoted = [q for _, q in (*self.entities, *self.attitudes.values())]

@@ -264,7 +264,23 @@ def test_a_text_of_one_paragraph_is_judged_once() -> None:
 def test_what_nobody_judged_is_left_out_of_the_report() -> None:
     report = agreement_report([Document("a", TEXT)], [Document("a", TEXT)])
     assert set(report) == {"spans", "spans_partial", "spans_per_type", "disagreements"}
-    assert report["spans"]["f1"] == 1.0
+    assert report["spans"]["f1"] is report["spans_partial"]["f1"] is None
+    both = [Document("a", TEXT, entities=())]
+    assert agreement_report(both, both)["spans"]["f1"] == 1.0
+
+
+def test_a_text_that_one_did_not_look_at_counts_in_no_type() -> None:
+    spans = (Span(0, 4, "ORG"), Span(5, 9, "PERS"))
+    first = [Document(name, TEXT, entities=spans) for name in "abc"]
+    second = [first[0], *(replace(document, entities=None) for document in first[1:])]
+    for report in (agreement_report(first, second), agreement_report(second, first)):
+        once = {"first": 1, "second": 1, "both": 1, "f1": 1.0}
+        assert report["spans_per_type"] == {"ORG": once, "PERS": once}
+        assert (
+            report["spans"]
+            == report["spans_partial"]
+            == once | dict.fromkeys(("first", "second", "both"), 2)
+        )
 
 
 def test_parts_that_are_no_paragraphs_and_several_holders_are_compared() -> None:
@@ -285,7 +301,7 @@ def test_repeated_ids_are_refused_and_unannotated_texts_are_no_disagreement() ->
     with pytest.raises(DocumentError, match="a: stands twice"):
         agreement_report([WHOLE, WHOLE], [WHOLE])
     report = agreement_report([WHOLE], [replace(WHOLE, entities=None)])
-    assert report["spans"] == {"first": 0, "second": 0, "both": 0, "f1": 1.0}
+    assert report["spans"] == {"first": 0, "second": 0, "both": 0, "f1": None}
 
 
 @quick

@@ -92,6 +92,26 @@ def test_a_file_may_be_written_over_itself_and_survives_what_goes_wrong(tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "bad.json"]
 
 
+def test_a_page_takes_the_place_of_nothing_it_is_made_of(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    for path in (first, second):
+        path.write_bytes(GOLD.read_bytes())
+    for page in (first, second):
+        done = run("show", first, "--diff", second, "--html", page, status=1)
+        assert "is what the page is made of" in done.stderr
+        assert page.read_bytes() == GOLD.read_bytes()
+
+
+def test_a_project_is_written_whole_or_not_and_knows_every_label(tmp_path: Path) -> None:
+    project = tmp_path / "project.xml"
+    project.write_text("<View>own</View>")
+    run("labelstudio", tmp_path / "none.jsonl", tmp_path, status=1)
+    assert project.read_text() == "<View>own</View>"
+    (tmp_path / "a.conll").write_text("سالم B-PER\n")
+    run("labelstudio", tmp_path / "a.conll", tmp_path)
+    assert project.read_text("utf-8").count('<Label value="PER"') == 1
+
+
 def test_what_was_left_out_is_said_by_every_verb(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a.txt").write_text("ا ب ت")

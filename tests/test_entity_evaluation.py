@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from annotations.convert import Conversion
 from annotations.errors import KhabarError
-from annotations.jsonl import write_documents
+from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
 from serving.bundle import Bundle, Head
 from tests.files import write
@@ -196,6 +197,27 @@ def test_khabar_jsonl_is_scored_in_exact_code_points(knowing: Knowing, tmp_path:
 
 def with_heads(bundle: Bundle, *heads: Head) -> Bundle:
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"heads": heads}))
+
+
+@pytest.mark.parametrize("person", ["PERS", "PER"])
+def test_jsonl_in_coarse_types_is_scored_as_the_same_conll(
+    knowing: Knowing, tmp_path: Path, person: str
+) -> None:
+    words = "دخل O\nنومان B-PERS\nمدينة O\nالقائم B-LOC\nالتحالف B-ORG\n2017/11/03 B-MISC\n"
+    words = words.replace("PERS", person)
+    conll, jsonl = write(tmp_path / "a.conll", words), tmp_path / "a.jsonl"
+    conversion = Conversion()
+    conversion.write(jsonl, conversion.read(conll))
+    labels = {s.label for d in read_documents(jsonl) for s in d.entities or ()}
+    assert labels == {person, "LOC", "ORG", "MISC"}
+    fine = {"نومان": ("B-PERS",), "القائم": ("B-GPE",), "التحالف": ("B-ORG",)}
+    fine |= {"2017/11/03": ("B-PRODUCT",)}
+    flat = fine | {"القائم": ("B-LOC",), "2017/11/03": ("B-MISC",)}
+    for head, known in ((None, flat), ("anercorp", flat), ("khabar", fine)):
+        name = head or "anercorp"
+        report = evaluate("ner", jsonl, knowing(tags={name: known}), head)
+        assert (report["head"], report["f1"], report["coarse"]["f1"]) == (name, 1.0, 1.0)
+        assert report["per_label"]["PERS"]["support"] == 1
 
 
 def test_a_bundle_of_another_head_answers_with_it(smoke_bundle: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ cannot be scored is a clear error.
 """
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_the_kind_of_a_file_is_told_by_its_content(
         (b"\n \n", "the file is empty"),
         ("قال".encode("cp1256"), "not UTF-8 text"),
         (b'{"id": \n', "line 1 is not JSON"),
+        (b'{"id": ' + b"[" * 100_000 + b"\n", "line 1 is not JSON"),
+        (b'{"id": ' + b"9" * 5000 + b"}\n", "line 1 is not JSON"),
     ],
 )
 def test_a_file_of_no_kind_is_a_clear_error(tmp_path: Path, data: bytes, words: str) -> None:
@@ -59,8 +62,12 @@ def test_a_file_that_is_not_there_or_no_gzip_is_a_clear_error(tmp_path: Path) ->
     with pytest.raises(FormatError, match=r"none\.txt: no such file"):
         file_kind(tmp_path / "none.txt")
     (tmp_path / "a.jsonl.gz").write_bytes(b"not gzip")
-    with pytest.raises(FormatError, match=r"a\.jsonl\.gz: not UTF-8 text \(BadGzipFile\)"):
-        file_kind(tmp_path / "a.jsonl.gz")
+    damaged = bytearray(gzip.compress(b'{"text": "x", "label": "y"}\n'))
+    damaged[10] ^= 0xFF
+    for content in (b"not gzip", bytes(damaged), gzip.compress(b"{}")[:12]):
+        (tmp_path / "a.jsonl.gz").write_bytes(content)
+        with pytest.raises(FormatError, match=r"a\.jsonl\.gz: no whole gzip file"):
+            file_kind(tmp_path / "a.jsonl.gz")
 
 
 RUN_KEYS = {"task", "bundle", "seconds"}

@@ -29,7 +29,7 @@ from serving.encoding import TextEncoder
 from serving.tagger import Tagger
 from training.encoders.sources import load_encoder
 from training.export.torch_backend import TorchBackend
-from training.hub.folders import HubError, export_huggingface, flat_weights
+from training.hub.folders import FILES, HubError, export_huggingface, flat_weights
 from training.hub.imports import import_model
 from training.hub.scores import spaced
 from training.hub.tokenizer import hub_tokenizer
@@ -333,9 +333,21 @@ def test_a_folder_of_other_files_is_left_alone(exported: tuple[Run, Path], tmp_p
         export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
     assert (tmp_path / "anercorp" / "thesis.txt").read_text() == "x"
     (tmp_path / "anercorp" / "thesis.txt").rename(tmp_path / "anercorp" / "config.json")
-    with pytest.raises(HubError, match="holds a model that was not exported from here"):
-        export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
-    assert (tmp_path / "anercorp" / "config.json").read_text() == "x"
+    for content in ("x", "3", '{"model_type": "bert"}'):  # with the names of an export, not one
+        for name in FILES:
+            (tmp_path / "anercorp" / name).write_text(content)
+        with pytest.raises(HubError, match="holds a model that no khabar of today exported"):
+            export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
+        assert {(tmp_path / "anercorp" / name).read_text() for name in FILES} == {content}
+
+
+def test_an_export_that_was_stopped_is_made_again(
+    exported: tuple[Run, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(exported[1] / "anercorp", tmp_path / "anercorp")
+    (tmp_path / "anercorp" / "README.md").unlink()  # it is written last
+    export_huggingface(exported[0].folder, tmp_path, ["anercorp"])
+    assert (tmp_path / "anercorp" / "README.md").is_file()
 
 
 def test_a_pooled_head_that_nothing_teaches_is_left_out(

@@ -261,6 +261,36 @@ def test_what_there_is_more_than_once_is_counted_or_refused() -> None:
         TaskReader().document(exported([target, target]), "t")
 
 
+def test_an_entity_may_be_a_target_too_whichever_is_told_first() -> None:
+    target, entity = region("r", "TARGET", "سالم", "attitudes"), region("r", "PERS", "سالم")
+    chosen = {**target, "from_name": "stance", "type": "choices", "value": {"choices": ["favor"]}}
+    found = [
+        TaskReader().document(exported([*order, chosen]), "t")
+        for order in ((entity, target), (target, entity))
+    ]
+    assert found[0] == found[1]
+    assert [span.label for span in found[0].entities or ()] == ["PERS"]
+    assert [stance.label for stance in found[0].stances or ()] == ["favor"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "direction"),
+    [(a, b, d) for a, b in (("e", "t"), ("t", "e")) for d in ("right", "left", "bi", None)],
+)
+def test_evidence_belongs_to_its_target_however_the_relation_is_drawn(
+    start: str, end: str, direction: str | None
+) -> None:
+    target = region("t", "TARGET", "سالم", "attitudes")
+    chosen = {**target, "from_name": "stance", "type": "choices", "value": {"choices": ["favor"]}}
+    relation = {"type": "relation", "from_id": start, "to_id": end, "direction": direction}
+    work = [relation, target, chosen, region("e", "EVIDENCE", "عمان", "attitudes")]
+    reader = TaskReader()
+    (stance,) = reader.document(exported(work), "t").stances or ()
+    place = TEXT.index("عمان")
+    assert stance.evidence == ((place, place + 4),)
+    assert not [note for note in reader.notes if "left out" in note]
+
+
 def test_who_completed_a_task_looked_for_entities_and_stances() -> None:
     document = TaskReader().document(exported([]), "t")
     assert (document.entities, document.stances, document.claims) == ((), (), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,9 @@ def test_what_gives_the_label_away_is_found(leak: str, good: str, poor: str) -> 
 def test_a_corpus_without_stances_is_refused() -> None:
     with pytest.raises(FormatError, match="need stances of two labels"):
         stance_shortcuts([Document("a", "نص")], corpus(3, 1, "none"))
+    letters = [replace(document, text="و ل") for document in corpus(3, 1, "none")]
+    with pytest.raises(FormatError, match="the passages to train on hold none of two letters"):
+        stance_shortcuts(letters, corpus(3, 2, "none"))
 
 
 def topics(count: int, seed: int, *names: str | None) -> list[Document]:

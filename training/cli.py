@@ -125,9 +125,11 @@ def export(
         list[str] | None, typer.Option("--head", help="Only this head; may be given again.")
     ] = None,
     distil_steps: Annotated[
-        int, typer.Option(min=0, help="Steps to distil a head of texts or pairs.")
+        int, typer.Option(min=1, help="Steps to distil a head of texts or pairs.")
     ] = 300,
-    max_minutes: Annotated[float, typer.Option(help="No head is distilled longer.")] = 10.0,
+    max_minutes: Annotated[
+        float, typer.Option(min=0.01, help="No head is distilled longer.")
+    ] = 10.0,
 ) -> None:
     """A run as folders that transformers loads by itself, with labels and model cards."""
     log_to_stderr()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -80,16 +81,18 @@ def file_kind(path: Path) -> str:
     try:
         with opener(path, "rt", encoding="utf-8-sig") as lines:
             first = next((line for line in lines if line.strip()), "")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except UnicodeDecodeError as error:
         raise FormatError(
             f"{path}: not UTF-8 text ({type(error).__name__}); convert it first"
         ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
     if not first:
         raise FormatError(f"{path}: the file is empty; there is nothing to score")
     if first.lstrip().startswith("{"):
         try:
             row = json.loads(first)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise FormatError(f"{path}: line 1 is not JSON; one object a line is needed") from None
         return "topics" if "label" in row else "khabar"
     columns = {name.strip() for name in first.lower().split(",")}

@@ -22,6 +22,7 @@ from annotations.text import normalize
 from training.evaluation.scores import label_scores
 
 Row = tuple[str, str, str]  # passage, target, label
+_WORD = re.compile(r"\b\w\w+\b")  # as TfidfVectorizer finds them
 _ARABIC_WORD = re.compile(r"[\u0621-\u064a]+")  # of normalised text
 
 
@@ -32,6 +33,8 @@ def stance_shortcuts(train: Sequence[Document], dev: Sequence[Document]) -> dict
     rows, held_out = _rows(train), _rows(dev)
     if len({label for _, _, label in rows}) < 2 or not held_out:
         raise FormatError("shortcuts need stances of two labels to train on and some to score")
+    if not any(_WORD.search(passage) for passage, _, _ in rows):
+        raise FormatError("shortcuts need words, the passages to train on hold none of two letters")
     gold = [label for _, _, label in held_out]
     majority = max(sorted({label for _, _, label in rows}), key=[r[2] for r in rows].count)
     return {

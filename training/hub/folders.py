@@ -36,6 +36,7 @@ from training.scratch import refuse_foreign
 from training.settings import Recipe
 
 log = logging.getLogger(__name__)
+_MARK = "khabar_head"  # in a config: which head of a run it was made of
 FILES = ("README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _SHOWN = ("head", "split", "items", "f1", "accuracy", "macro_f1", "agreement", "ours")
 
@@ -99,10 +100,21 @@ def export_huggingface(
 
 
 def _refuse_others_folder(folder: Path) -> None:
-    """Only a folder of an earlier export may be written over, and nothing else in it be lost."""
+    """Only a folder of an earlier export, be it a stopped one, may be written over, and nothing
+    else in it be lost.
+    """
     refuse_foreign(folder, FILES)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "README.md").is_file():
-        raise HubError(f"{folder}: holds a model that was not exported from here; give another")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_own(folder / "config.json"):
+        raise HubError(
+            f"{folder}: holds a model that no khabar of today exported; move it, or give another"
+        )
+
+
+def _is_own(config: Path) -> bool:
+    try:
+        return _MARK in json.loads(config.read_bytes())
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def _log(made: Exported) -> None:
@@ -222,6 +234,8 @@ def _new_layers(made: Any, model: MultiHeadModel, shape: tuple[int, ...]) -> lis
 
 
 def _save(made: Any, encoder: Path, recipe: Recipe, folder: Path, max_length: int) -> None:
+    (head,) = recipe.heads
+    setattr(made.config, _MARK, head)
     shutil.rmtree(folder, ignore_errors=True)
     made.save_pretrained(folder)
     rules = recipe.normalization.normalization()
