@@ -86,6 +86,10 @@ def to_ann(document: Document) -> str:
 
 
 def _add_stance(out: _Lines, stance: Stance, place: Range, text: str) -> None:
+    if not _LABEL.fullmatch(stance.label):
+        raise FormatError(
+            f"brat has no value {stance.label!r} of a stance; use letters, digits, - and _"
+        )
     target = out.add("T", *_bound(TARGET, place, text))
     out.add("A", f"{STANCE} {target} {stance.label}")
     if stance.evidence == ():

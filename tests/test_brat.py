@@ -95,6 +95,8 @@ def test_what_brat_cannot_show_is_refused(tmp_path: Path) -> None:
         to_ann(Document("d", "عمان\n", entities=(Span(0, 5, "GPE"),)))
     with pytest.raises(FormatError, match="d: brat has no type 'نوع'"):
         to_ann(Document("d", "عمان", entities=(Span(0, 4, "نوع"),)))
+    with pytest.raises(FormatError, match="brat has no value 'strongly favor' of a stance"):
+        to_ann(Document("d", "عمان", stances=(Stance("عمان", "strongly favor", 0, 4),)))
     (tmp_path / "a.txt").write_bytes(b"")
     with pytest.raises(FormatError, match="the folder is not empty"):
         write_folder(tmp_path, [])

@@ -226,6 +226,12 @@ def test_a_task_that_does_not_fit_the_file_is_a_clear_error(
         evaluate(task, path, knowing())
 
 
+def test_a_packed_file_of_another_task_is_to_be_unpacked(knowing: Knowing, tmp_path: Path) -> None:
+    (tmp_path / "a.conll.gz").write_bytes(gzip.compress(CONLL.encode()))
+    with pytest.raises(FormatError, match=r"a\.conll\.gz: .*unpack it for ner"):
+        evaluate("ner", tmp_path / "a.conll.gz", knowing())
+
+
 @pytest.mark.parametrize(
     ("task", "words"),
     [

@@ -38,6 +38,8 @@ def evaluate(
     kind = file_kind(data)
     if seen_in is not None and task != "ner":
         raise FormatError(f"{seen_in}: only entities are met or not; leave it out for {task}")
+    if task != "topic" and data.suffix == ".gz":
+        raise FormatError(f"{data}: of packed files only topics are read; unpack it for {task}")
     known = None if seen_in is None else known_entities(seen_in)
     if task == "ner" and kind == "conll":
         scores = score_conll(list(read_sentences(data)), tagger, head, known)
