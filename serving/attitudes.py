@@ -103,8 +103,16 @@ class _Stretch:
 def attitudes(
     reader: Reader, head: Head, read: JudgedText, title: str | None, asked: Sequence[str]
 ) -> tuple[Attitude, ...]:
-    """What a text feels toward each target, or says of each claim."""
-    return tuple(_attitude(reader, head, read, title, about) for about in asked)
+    """What a text feels toward each target, or says of each claim; a TargetError names the one that
+    leaves it no room.
+    """
+    found = []
+    for i, about in enumerate(asked):
+        try:
+            found.append(_attitude(reader, head, read, title, about))
+        except TargetError as error:
+            raise TargetError(f"{head.name} of number {i + 1}: {error}") from None
+    return tuple(found)
 
 
 def _attitude(

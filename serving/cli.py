@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.cli import plain_errors
+from annotations.convert import replacing
+from annotations.errors import FormatError
 from annotations.jsonl import document_to_dict
 from serving.settings import SETTINGS_VARIABLE
 
 if TYPE_CHECKING:
+    from annotations.schema import Document
     from serving.prediction import Article, Prediction
     from serving.tagger import Tagger
 
@@ -58,13 +61,16 @@ def tag(
 ) -> None:
     """Tag articles: prints one JSON result a line, in order."""
     from serving.inputs import read_articles
-    from serving.prediction import document_of
+    from serving.prediction import Article, document_of
 
     with plain_errors():
+        _require_questions(targets or [])
+        if html is not None:
+            _require_other_file(html, files)
         tagger = open_tagger(bundle)
         seen: list[tuple[Article, Prediction]] = []
-        for article in read_articles(files):
-            asked = _with_questions(article, targets or [], claims or [])
+        for given in read_articles(files):
+            asked = _with_questions(Article.of(given), targets or [], claims or [])
             (prediction,) = tagger.tag([asked])
             if html is not None:
                 seen.append((asked, prediction))
@@ -72,7 +78,7 @@ def tag(
                 line = _readable(prediction)
             else:
                 row = (
-                    document_to_dict(document_of(asked, prediction))
+                    document_to_dict(_of_the_same_source(document_of(asked, prediction), given))
                     if documents
                     else prediction.to_dict()
                 )
@@ -82,12 +88,40 @@ def tag(
         if html is not None:
             from serving.view import html_view
 
-            html.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
+            with replacing(html) as partial:
+                partial.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
+
+
+def _of_the_same_source(found: Document, given: Document) -> Document:
+    """What was found, with where the article is from and on what terms."""
+    return replace(
+        found,
+        source=given.source,
+        date=given.date,
+        license=given.license,
+        form=given.form,
+    )
+
+
+def _require_questions(targets: list[str]) -> None:
+    if "auto" in targets and set(targets) != {"auto"}:
+        raise FormatError("--target auto: asks about the main actors, and stands alone; ask twice")
+
+
+def _require_other_file(html: Path, files: list[str]) -> None:
+    """Refuse a view that would take the place of what it is made of, or has no place."""
+    place = html.resolve()
+    for name in files:
+        given = Path(name).resolve()
+        if given == place or (given.is_dir() and place.is_file() and given in place.parents):
+            raise FormatError(f"{html}: is among the articles; give --html another name")
+    if not place.parent.is_dir():
+        raise FormatError(f"{html}: its folder is not there; make it first")
 
 
 def _with_questions(article: Article, targets: list[str], claims: list[str]) -> Article:
     return replace(
-        article, targets="auto" if targets == ["auto"] else tuple(targets), claims=tuple(claims)
+        article, targets="auto" if "auto" in targets else tuple(targets), claims=tuple(claims)
     )
 
 

@@ -34,13 +34,12 @@ from serving.exchange import (
     json_object,
     request_id_of,
 )
-from serving.parcel import Parcel, RequestLimits, parcels, read_prediction
+from serving.parcel import Parcel, RequestLimits, own_problem, parcels, read_prediction
 from serving.prediction import (
     MAX_CODE_POINTS,
     Article,
     Prediction,
     article_problem,
-    asked_problem,
 )
 
 __all__ = ["ClientError", "KhabarClient", "RequestLimits", "TagOptions"]
@@ -182,7 +181,7 @@ class KhabarClient:
     def _answer(self, parcel: Parcel, unwanted: threading.Event) -> list[Prediction]:
         """The predictions of a request's articles."""
         limit = self._limits.body_bytes
-        if len(parcel.articles) == 1 and (asked := asked_problem(parcel.articles[0])):
+        if len(parcel.articles) == 1 and (asked := own_problem(parcel.articles[0])):
             return [Prediction(parcel.articles[0].id, error=asked)]
         if len(parcel.body) > limit:  # an article that no request can hold
             (article,) = parcel.articles

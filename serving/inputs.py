@@ -8,16 +8,16 @@ from pathlib import Path
 
 from annotations.errors import FormatError
 from annotations.jsonl import parse_document
-from serving.prediction import Article
+from annotations.schema import Document
 
 STANDARD_INPUT = "-"
 _SUFFIXES = (".txt", ".jsonl")
 _BYTE_ORDER_MARK = "\ufeff"  # stays in an article, whose offsets count it; JSON has no place for it
 
 
-def read_articles(names: Sequence[str]) -> Iterator[Article]:
-    """The articles of files, in their order: a `.jsonl` holds one a line, a folder its .txt and
-    .jsonl files by name.
+def read_articles(names: Sequence[str]) -> Iterator[Document]:
+    """The articles of files as documents, in their order, with all that JSONL says of them: a
+    `.jsonl` holds one a line, a folder its .txt and .jsonl files by name.
 
     Standard input (`-`) is JSONL when it begins with a brace, else one article.
     """
@@ -38,7 +38,7 @@ def read_articles(names: Sequence[str]) -> Iterator[Article]:
             yield from _of_file(file)
 
 
-def _of_file(path: Path) -> Iterator[Article]:
+def _of_file(path: Path) -> Iterator[Document]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -48,16 +48,16 @@ def _of_file(path: Path) -> Iterator[Article]:
     yield from _of_text(_decode(data, str(path)), str(path), path.suffix == ".jsonl")
 
 
-def _of_text(text: str, where: str, is_jsonl: bool | None) -> Iterator[Article]:
+def _of_text(text: str, where: str, is_jsonl: bool | None) -> Iterator[Document]:
     unmarked = text.removeprefix(_BYTE_ORDER_MARK)
     if is_jsonl is None:
         is_jsonl = unmarked.lstrip().startswith("{")
     if not is_jsonl:
-        yield Article(text, id=where)
+        yield Document(where, text)
         return
     for number, line in enumerate(unmarked.split("\n"), 1):
         if line.strip():
-            yield Article.of(parse_document(line, f"{where}:{number}"))
+            yield parse_document(line, f"{where}:{number}")
 
 
 def _decode(data: bytes, where: str) -> str:

@@ -5,6 +5,7 @@ The client sends a parcel and checks each result against the article that was se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from serving.prediction import (
     MAX_BODY_BYTES,
     Article,
     Prediction,
+    article_problem,
     asked_problem,
 )
 from serving.queue import cost_of
@@ -25,6 +27,7 @@ from serving.queue import cost_of
 RESULT_KEYS = ("id", "entities", "topics", "stances", "claims", "tokens", "error")
 ABOUT = {"entities": None, "groups": None, "stances": "target", "claims": "claim"}
 PREDICTION = TypeAdapter(Prediction)
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # which JSON takes for one letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _groups(
     size = pieces = 0
     for article in articles:
         part, cost = encode(article_dict(article)), cost_of(article)
-        alone = asked_problem(article) is not None  # the service would refuse all of its request
+        alone = own_problem(article) is not None  # the service would refuse all of its request
         size += len(part) + 1  # a comma
         pieces += cost
         if group and (alone or size - 1 > max_bytes or pieces > limits.pieces):
@@ -92,6 +95,17 @@ def _groups(
             group, size, pieces = [], 0, 0
     if group:
         yield group
+
+
+def own_problem(article: Article) -> str | None:
+    """What the client says of an article without asking: that the service would refuse the whole
+    request for what is asked of it, or read another text than was given.
+    """
+    asked = () if article.targets == "auto" else article.targets
+    fields = (article.text, article.title or "", *asked, *article.claims)
+    if any(map(_PAIR.search, fields)):
+        return article_problem(article)
+    return asked_problem(article)
 
 
 def article_dict(article: Article) -> dict[str, Any]:
@@ -106,7 +120,7 @@ def read_prediction(raw: Any, article: Article) -> Prediction:
     """The prediction in a result of the API; a ValueError says what does not fit the article."""
     if not isinstance(raw, dict) or not raw.keys() >= set(RESULT_KEYS):
         raise ValueError(f"needs {', '.join(RESULT_KEYS)}")
-    if raw["id"] != article.id:
+    if raw["id"] != _as_sent(article.id):
         raise ValueError("has not the id of the article that was sent in its place")
     shaped = {**raw, "id": None}  # an id may hold surrogates, which a checked string may not
     for name, about in ABOUT.items():
@@ -121,6 +135,11 @@ def read_prediction(raw: Any, article: Article) -> Prediction:
         if not inside or article.text[entity.start : entity.end] != entity.text:
             raise ValueError(f"has another text than the article at entities.{i}")
     return replace(prediction, id=article.id)
+
+
+def _as_sent(name: str | None) -> str | None:
+    """An id as JSON brings it: two halves of a surrogate pair as one letter."""
+    return name and name.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _filled(items: Any, about: str | None) -> Any:

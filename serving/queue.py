@@ -76,6 +76,11 @@ class Ticket:
         self.results = [None] * len(self.articles)
         self.untaken_pieces = sum(self.costs)
 
+    @property
+    def next_cost(self) -> int:
+        """The estimated pieces of the article that is taken next."""
+        return self.costs[self.taken]
+
     def take(self) -> Place:
         """The next article, for a thread to read."""
         place = Place(self, self.taken)
@@ -112,7 +117,8 @@ class Load:
 
 
 class TokenQueue:
-    """Articles of many requests, read by `threads` threads in batches of about `batch_pieces`.
+    """Articles of many requests, read by `threads` threads in batches of at most `batch_pieces`, a
+    longer article alone.
 
     `read` gives one prediction an article, in order. `on_fault` is told each exception of it and
     the id of the request it struck; `on_batch` the articles, estimated pieces and seconds of each
@@ -242,6 +248,9 @@ class TokenQueue:
             now = time.monotonic()
             while self._waiting and (not batch or pieces < self._batch_pieces):
                 ticket = self._waiting.popleft()
+                if batch and pieces + ticket.next_cost > self._batch_pieces:
+                    self._waiting.appendleft(ticket)  # its length is not for these to wait for
+                    break
                 if ticket.waited_s is None:
                     ticket.waited_s = now - ticket.entered
                 place = ticket.take()

@@ -165,6 +165,29 @@ def test_a_view_that_cannot_be_written_is_said(smoke_bundle: Path, tmp_path: Pat
     assert f"khabar: {page}" in Done(smoke_bundle, "--html", page, SEED).complaint()
 
 
+def test_a_view_takes_the_place_of_no_article(smoke_bundle: Path, tmp_path: Path) -> None:
+    article = write(tmp_path / "a.txt", ARABIC)
+    for given in (article, tmp_path):
+        done = Done(smoke_bundle, "--html", article, given)
+        assert "is among the articles" in done.complaint() and done.out == ""
+    assert article.read_text("utf-8") == ARABIC
+
+
+def test_automatic_targets_stand_alone(smoke_bundle: Path) -> None:
+    done = Done(smoke_bundle, "--target", "auto", "--target", "بغداد", SEED)
+    assert "--target auto" in done.complaint()
+    twice = Done(smoke_bundle, "--target", "auto", "--target", "auto", SEED).answers()
+    assert twice == Done(smoke_bundle, "--target", "auto", SEED).answers()
+
+
+def test_documents_keep_where_an_article_is_from(smoke_bundle: Path, tmp_path: Path) -> None:
+    about = {"source": "bbc", "date": "2020-01-01", "license": "CC0-1.0"}
+    done = Done(smoke_bundle, "--documents", "-", stdin=document("a", **about).encode())
+    (found,) = read_documents(write(tmp_path / "drafts.jsonl", done.out))
+    assert (found.source, found.date, found.license) == tuple(about.values())
+    assert found.entities is not None
+
+
 def test_answers_can_be_documents_to_correct(smoke_bundle: Path, tmp_path: Path) -> None:
     lines = [document("a"), document("b", text=" ")]
     asked = ("--documents", "--target", "القوات", "--claim", "دخلت القوات", "-")

@@ -123,6 +123,23 @@ def test_a_client_that_is_told_to_stop_sends_less_and_then_more(service: Service
     assert len(service.requests) == 600 + refused
 
 
+@pytest.mark.parametrize("field", ["text", "title", "targets", "claims", "id"])
+def test_two_halves_of_a_letter_harm_no_other_article(service: Service, field: str) -> None:
+    """JSON makes one letter of them, and the service would read another text than was given."""
+    halves = "خبر \ud83d\ude00 اليوم"
+    given: Any = (halves,) if field in ("targets", "claims") else halves
+    odd = Article(**({"text": "خبر", "id": "odd"} | {field: given}))
+    with client_of(service) as client:
+        before, found, after = client.tag([Article("قبل"), odd, Article("بعد")])
+    assert before == read(Article("قبل")) and after == read(Article("بعد"))
+    assert found.id == odd.id
+    if field == "id":
+        assert found.error is None and found.entities
+    else:
+        assert found.error is not None and "surrogate" in found.error
+        assert not any(text == halves for texts in service.texts for text in texts)
+
+
 @pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (2, 3), (4, 2)])
 def test_the_source_is_never_read_far_ahead(service: Service, concurrency: int, size: int) -> None:
     given = 0

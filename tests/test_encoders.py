@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import configs
 import training.encoders.sources
@@ -89,6 +90,29 @@ def test_an_encoder_of_which_the_making_was_cut_short_is_made_again(
             encoder_folder(settings, tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert (encoder_folder(settings, tmp_path) / "tokenizer.json").is_file()
+
+
+def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> None:
+    folder = encoder_folder(Encoder(source="tiny"), tmp_path / "cache")
+    weights = load_file(folder / "model.safetensors")
+    save_file({f"model.{name}": w for name, w in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(EncoderError, match=r"its weights lack \d+ that a .* has \(embeddings"):
+        load_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="no weights"):
+        load_encoder(folder)
+
+
+def test_what_is_made_of_a_folder_is_not_taken_for_that_of_another(tmp_path: Path) -> None:
+    for name, text in (("a", "سلام"), ("b", "كلام")):
+        save_bert(tmp_path / name / "bert", fast_tokenizer=False)
+        words = tmp_path / name / "bert" / "vocab.txt"
+        words.write_text(words.read_text("utf-8") + f"{text}\n", encoding="utf-8")
+    made = [
+        encoder_folder(Encoder(source=str(tmp_path / name / "bert")), tmp_path / "cache")
+        for name in ("a", "b", "a")
+    ]
+    assert made[0] == made[2] != made[1]
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

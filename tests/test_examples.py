@@ -4,12 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import configs
+from annotations.errors import FormatError
 from annotations.schema import Claim, Document, Span, Stance
 from annotations.seed import seed_document, seed_text
 from serving.bundle import Head
@@ -261,6 +263,15 @@ def test_every_kind_of_head_gets_its_kind_of_examples(
     (example,) = examples_of([document], head, encoder, "x", None, 64)
     assert len(example.labels) == (columns * len(example.input_ids) or 1)
     assert (2 in example.segments) == (head.kind == "pair")
+
+
+@pytest.mark.parametrize("more", [{"holder": "سالم"}, {"scope": (0, 4)}])
+def test_stances_of_others_or_of_parts_are_no_stance_toward_the_whole(
+    encoder: TextEncoder, more: dict[str, Any]
+) -> None:
+    document = Document("d", "دخلت القوات", stances=(Stance("القوات", "favor", **more),))
+    with pytest.raises(FormatError, match=r"document d: a stance of .* add #stances to the name"):
+        list(pair_examples([document], STANCE, encoder, "x", 64))
 
 
 def test_a_part_without_evidence_says_nothing(encoder: TextEncoder) -> None:

@@ -34,7 +34,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def read(*names: object) -> list[Article]:
-    return list(read_articles([str(name) for name in names]))
+    return [Article.of(found) for found in read_articles([str(name) for name in names])]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,20 @@ class Door:
         return echo(articles)
 
 
+def test_a_long_article_is_read_in_no_batch_of_others() -> None:
+    door = Door()
+    with queue_of(door, batch_pieces=192) as queue:
+        queue.enter([Article("س" * 70)], "busy")
+        assert door.entered.acquire(timeout=WAIT_S)
+        tickets = [queue.enter([Article("ص" * n)], "r") for n in (70, 70, 40_000, 71)]
+        door.open.set()
+        for ticket in tickets:
+            ticket.done.result(WAIT_S)
+    assert [[len(text) for text in batch] for batch in door.batches] == [
+        [70], [70, 70], [40_000], [71],
+    ]  # fmt: skip
+
+
 @contextmanager
 def queue_of(
     read: Callable[[Sequence[Article]], list[Prediction]] = echo,

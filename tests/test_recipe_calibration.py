@@ -13,8 +13,8 @@ from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Span
 from serving.bundle import Bundle, Head
 from serving.tagger import Tagger
-from training.recipe import calibrate
-from training.settings import load_recipe
+from training.recipe import calibrate, taught
+from training.settings import Source, load_recipe
 from training.splits import held_out_part
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
@@ -61,3 +61,23 @@ def test_a_file_of_ones_own_calibrates_what_was_annotated_in_it(
         "khabar": [[d for d in documents if d.entities is not None]],
         "claim": [documents],
     }
+
+
+def test_a_file_of_ones_own_calibrates_beside_a_corpus_and_under_the_heads_names(
+    smoke_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.jsonl"
+    name = next(f"d{i}" for i in range(200) if held_out_part(f"d{i}") == "calibration")
+    own = Document(name, "زار الوفد بغداد", entities=(Span(10, 15, "GPE"),))
+    write_documents(path, [own])
+    sources = f"[{{corpus: authored, head: khabar}}, {{corpus: {path}, head: khabar}}]"
+    authored, mine = calibrated_on(smoke_bundle, sources, monkeypatch)["khabar"]
+    assert len(authored) > 100 and list(mine) == [own]
+
+
+def test_gold_is_calibrated_on_under_the_names_that_the_head_learns_it_by() -> None:
+    head = Head(name="ner", kind="flat", labels=("PER", "LOC"))
+    spans = (Span(0, 4, "Politician"), Span(5, 9, "Airport"), Span(10, 12, "Sports"))
+    documents = [Document("a", "زار الوفد بغداد", entities=spans), Document("b", "نص")]
+    (found,) = taught(documents, Source(corpus="wikifane", head="ner"), head)
+    assert [span.label for span in found.entities or ()] == ["PER", "LOC"]

@@ -8,11 +8,13 @@ import pytest
 
 import configs
 from annotations.errors import ConfigError, FormatError
+from tests.small_runs import small_recipe, train
 from training.encoders.sources import encoder_folder
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
 from training.runs import Run, RunError
 from training.settings import load_recipe
+from training.splits import held_out_part
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
 
@@ -46,6 +48,17 @@ def test_a_checkpoint_whose_state_was_cut_off_counts_for_nothing(run: Path) -> N
     assert checkpoint is not None
     cut(checkpoint / "trainer_state.json")
     assert Run(run).checkpoint is None
+
+
+def test_a_copy_kept_beside_the_checkpoints_is_no_checkpoint_and_stays(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoint-2-best").mkdir(parents=True)
+    (run / "checkpoint-2-best" / "trainer_state.json").write_text("{}")
+    train(small_recipe(checkpoint_steps=2), run)
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    left = sorted(path.name for path in run.glob("checkpoint-*"))
+    assert left == sorted(["checkpoint-2-best", checkpoint.name])
 
 
 def test_a_run_is_finished_when_its_last_step_is_done(run: Path) -> None:
@@ -130,6 +143,23 @@ def test_a_label_that_the_head_lacks_is_named_with_its_document(
         return
     with pytest.raises(FormatError, match=words):
         prepare(recipe, encoder)
+
+
+def test_a_label_of_the_calibration_part_is_looked_at_before_training(tmp_path: Path) -> None:
+    names = [f"d{i}" for i in range(60)]
+    last = next(name for name in names if held_out_part(name) == "calibration")
+    rows = [{"id": name, "text": "زار الوفد بغداد", "topic": "sports"} for name in names]
+    news = tmp_path / "news.jsonl"
+    for wrong in ("sport", None):
+        told = [row | {"topic": wrong} if row["id"] == last else row for row in rows]
+        news.write_text("\n".join(json.dumps(row) for row in told), encoding="utf-8")
+        changes = [
+            "heads={topic: {kind: text, labels: topics}}",
+            f"sources=[{{corpus: '{news}', head: topic}}]",
+        ]
+        recipe = load_recipe(SMOKE, changes)
+        with pytest.raises(FormatError, match=f"document {last}: label '{wrong}' is none of head"):
+            prepare(recipe, encoder_folder(recipe.encoder, tmp_path / "encoder"))
 
 
 def test_a_source_of_which_the_head_knows_no_type_is_refused(tmp_path: Path) -> None:

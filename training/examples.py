@@ -200,6 +200,12 @@ def pairs_of(
         (claim.text, claim.label, None) for claim in document.claims or ()
     ]
     if "favor" in head.labels:
+        if any(s.holder is not None or s.scope is not None for s in document.stances or ()):
+            raise FormatError(
+                f"document {document.id}: a stance of a quoted holder, or of a part of the text, "
+                "is no stance of the author toward the whole; add #stances to the name of the "
+                "file in the recipe, which takes each stance of the author with its part alone"
+            )
         asked = [(s.target, s.label, s.evidence) for s in document.stances or ()]
     if not asked:
         return
@@ -211,6 +217,22 @@ def pairs_of(
                 said = "other"
             _known(said, head, document)
             yield encoder.pieces(about), part.pieces, head.labels.index(said)
+
+
+def require_known(documents: Iterable[Document], head: Head) -> None:
+    """Refuse a document whose topic, claims or stances a head of texts or pairs has no label for;
+    what would only come to light when a trained model is calibrated.
+    """
+    for document in documents:
+        if head.kind == "text":
+            labels = [str(document.topic)]
+        elif "favor" in head.labels:
+            labels = [s.label for s in document.stances or () if s.holder is None]
+        else:
+            labels = [claim.label for claim in document.claims or ()]
+        for label in labels:
+            as_other = label in ("discuss", "unrelated") and label not in head.labels
+            _known("other" if as_other else label, head, document)
 
 
 def _known(label: str, head: Head, document: Document) -> None:

@@ -62,6 +62,11 @@ def corpus_name(source: str) -> str:
     return path if path.endswith(".jsonl") else source.partition("-")[0]
 
 
+def is_own_file(source: str) -> bool:
+    """Whether a recipe's source is a file of its author."""
+    return corpus_name(source).endswith(".jsonl")
+
+
 def teaching(source: Source, head: Head) -> Teaching:
     """How a head of words reads a source of a recipe; not at all where others teach it."""
     if source.taught_by:

@@ -19,9 +19,10 @@ from annotations.schema import Document
 from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
 from training.batches import SourceExamples, Unknown
+from training.corpora import load
 from training.encoders.sources import encoder_fingerprint, special_pieces
-from training.examples import EVERYTHING, Example, examples_of
-from training.label_sets import head_labels, teaching
+from training.examples import EVERYTHING, Example, examples_of, require_known
+from training.label_sets import head_labels, is_own_file, teaching
 from training.losses import class_weights
 from training.runs import DATA, read_json, write_text
 from training.settings import Recipe, Source
@@ -95,6 +96,8 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
         if not source.passes:
             continue
         head = heads[source.head]
+        if is_own_file(source.corpus) and head.kind in POOLED:
+            require_known(load(source.corpus, "calibration"), head)
         documents, copies = training_documents(recipe, source, head, held_out)
         left_out[source.corpus] = max(copies, left_out.get(source.corpus, 0))
         made = source_examples(recipe, source, head, encoder, documents)

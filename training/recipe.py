@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from annotations.schema import Document
 from serving.bundle import (
     CARD,
     FORMAT,
@@ -35,14 +37,14 @@ from training.export.gate import HeadLoss, check, int8_losses
 from training.export.observation import calibration_inputs
 from training.export.onnx_export import export
 from training.export.torch_backend import TorchBackend
-from training.label_sets import corpus_name, judges
+from training.label_sets import corpus_name, is_own_file, judges, teaching
 from training.lexicon import name_lexicon
 from training.lineage import Lineage
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
 from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
-from training.settings import Recipe
+from training.settings import Recipe, Source
 from training.source_documents import WORDS
 from training.trainer import fit, side_by_side
 
@@ -225,26 +227,42 @@ def _manifest(
     )
 
 
+def taught(documents: Sequence[Document], source: Source, head: Head) -> list[Document]:
+    """The documents that have entities, with those that a head of words knows, under its names."""
+    known = teaching(source, head)
+    return [
+        document.with_entities(
+            tuple(
+                replace(span, label=label)
+                for span in document.entities or ()
+                if (label := known.label(span.label)) is not None
+            )
+        )
+        for document in with_entities(documents)
+    ]
+
+
 def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, ...]:
     """The heads of an exported model, calibrated on the calibration parts of their own sources: of
-    those with a development split where there are any, as others are made from these.
+    those with a development split and of the user's own files where there are any, as others are
+    made from these.
 
     A head whose sources have none stays as it is.
     """
     tagger = Tagger.from_bundle(folder)
     heads = []
     for head in manifest.heads:
-        corpora = [
-            source.corpus
-            for source in recipe.sources
-            if source.head == head.name and judges(source, head)
-        ]
-        corpora = [corpus for corpus in corpora if corpus in DEV_SPLITS] or corpora
-        if head.kind == "pair":  # whole articles, as the development splits ask of them
-            corpora = list(dict.fromkeys(map(corpus_name, corpora)))
-        parts = [load(corpus, "calibration") for corpus in corpora]
+        asked = [s for s in recipe.sources if s.head == head.name and judges(s, head)]
+        asked = [s for s in asked if s.corpus in DEV_SPLITS or is_own_file(s.corpus)] or asked
         if head.kind in WORDS:
-            parts = list(map(with_entities, parts))
-        sources = list(filter(None, parts))
-        heads.append(calibrate_head(tagger, head, sources) if sources else head)
+            parts = {s.corpus: taught(load(s.corpus, "calibration"), s, head) for s in asked}
+        else:  # of pairs whole articles, as the development splits ask of them
+            whole = corpus_name if head.kind == "pair" else str
+            names = dict.fromkeys(whole(s.corpus) for s in asked)
+            parts = {name: load(name, "calibration") for name in names}
+        parts = {name: documents for name, documents in parts.items() if documents}
+        if parts:
+            log.info("%s: calibrated on %s", head.name, ", ".join(parts))
+            head = calibrate_head(tagger, head, list(parts.values()))
+        heads.append(head)
     return tuple(heads)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 WEIGHTS, STATE = "model.safetensors", "trainer_state.json"  # of a checkpoint
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
 STEPS, LINEAGE = "steps.json", "lineage.json"
+_CHECKPOINT = re.compile(r"checkpoint-[0-9]+")
 HEADS = "heads.json"  # beside an encoder that brings heads
 
 
@@ -45,6 +47,14 @@ def _is_json(path: Path) -> bool:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
     except ValueError:
         return False
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The folders of a run that are checkpoints by their whole name, in the order of their steps;
+    what a user keeps beside them under a longer one is not.
+    """
+    found = [path for path in run.glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -128,10 +138,12 @@ class Run:
         """The last whole checkpoint; a folder without its state, which is written last, was cut
         short.
         """
-        states = self.folder.glob(f"checkpoint-*/{STATE}")
-        whole = [path.parent for path in states if _is_json(path)]
-        found = sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-        return found[-1] if found else None
+        whole = [
+            folder
+            for folder in checkpoints(self.folder)
+            if (folder / STATE).is_file() and _is_json(folder / STATE)
+        ]
+        return whole[-1] if whole else None
 
     @property
     def finished_weights(self) -> Path:

@@ -20,6 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 from annotations.errors import MissingExtraError
 from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
+from training.checkpoints import LastCheckpoint
 from training.disk import full_disk_told, hold_to_disk
 from training.encoders.sources import load_encoder
 from training.encoders.trained import load_heads
@@ -149,7 +150,13 @@ def fit(
         )
     stop = StopOnSignal()
     trainer = make_trainer(
-        recipe, run, model, prepared, plan, [Progress(), History(run, plan), stop], bf16
+        recipe,
+        run,
+        model,
+        prepared,
+        plan,
+        [Progress(), History(run, plan), LastCheckpoint(), stop],
+        bf16,
     )
     with stop.released(), full_disk_told(run, trainer):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
@@ -267,7 +274,6 @@ def _arguments(recipe: Recipe, run: Path, bf16: bool) -> TrainingArguments:
         use_cpu=not torch.cuda.is_available(),
         logging_steps=tracking.log_steps,
         save_steps=tracking.checkpoint_steps,
-        save_total_limit=1,
         seed=recipe.seed,
         data_seed=recipe.seed,
         report_to=list(tracking.report_to),

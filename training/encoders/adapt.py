@@ -27,6 +27,7 @@ from transformers import (
     set_seed,
 )
 
+from training.checkpoints import LastCheckpoint
 from training.disk import full_disk_told, hold_to_disk
 from training.encoders.adaptation import (
     Adaptation,
@@ -194,7 +195,7 @@ def _trainer(
         args=args,
         train_dataset=MaskedBlocks(train, masker, draws),
         eval_dataset=MaskedBlocks(held_out, masker, len(held_out), shuffle=False),
-        callbacks=[HeadFirst(model, rest), Progress(), LossCurve(run / HISTORY)],
+        callbacks=[HeadFirst(model, rest), Progress(), LossCurve(run / HISTORY), LastCheckpoint()],
         optimizers=_optimizers(model, optimiser, rest),
     )
     trainer.remove_callback(PrinterCallback)
@@ -255,7 +256,6 @@ def _arguments(
         eval_on_start=begins,
         logging_steps=tracking.log_steps,
         save_steps=tracking.checkpoint_steps,
-        save_total_limit=1,
         seed=settings.seed,
         data_seed=settings.seed,
         report_to=list(tracking.report_to),

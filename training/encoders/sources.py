@@ -59,7 +59,7 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
             "to false"
         )
     return _made(
-        cache / f"{source.name}-trimmed",
+        cache / f"{source.name}-trimmed-{_digest(source)}",
         lambda folder: log.info("trimmed encoder: %s", trim(source, folder, arabic_news_piece)),
     )
 
@@ -136,7 +136,16 @@ def _with_fast_tokenizer(source: Path, cache: Path) -> Path:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
-    return _made(cache / f"{source.name}-fast", with_tokenizer)
+    return _made(cache / f"{source.name}-fast-{_digest(source)}", with_tokenizer)
+
+
+def _digest(source: Path) -> str:
+    """What a folder holds, for the name of what is made from it: folders of one name differ, and
+    one may have been written anew.
+    """
+    files = sorted(path for path in source.iterdir() if path.is_file())
+    parts = (f"{path.name}\0{sha256(path)}\0" for path in files)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
 
 def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
@@ -155,9 +164,26 @@ def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
         if config.model_type in ("bert", "roberta", "xlm-roberta")
         else {}
     )
-    return AutoModel.from_pretrained(
-        folder, config=config, dtype=torch.float32, trust_remote_code=False, **extra
+    if not [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]:
+        raise EncoderError(
+            f"{folder}: no weights (model.safetensors or pytorch_model.bin); give the whole folder "
+            "of the model"
+        )
+    model, found = AutoModel.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **extra,
     )
+    missing = sorted(name for name in found["missing_keys"] if "pooler" not in name)
+    if missing:  # they would be random numbers
+        raise EncoderError(
+            f"{folder}: its weights lack {len(missing)} that a {config.model_type} has "
+            f"({', '.join(missing[:3])} …); give the folder that the model's save_pretrained wrote"
+        )
+    return model
 
 
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:
