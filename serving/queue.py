@@ -20,6 +20,7 @@ from annotations.errors import KhabarError
 from serving.prediction import MAX_AUTO_TARGETS, Article, Prediction
 
 CODE_POINTS_A_PIECE = 3.5  # of Arabic news, blanks counted
+PHRASES = {"\ufdfa": 17, "\ufdfb": 7}  # signs that are read as phrases: so many letters more
 PIECES_A_PAIR = 96  # a target or claim with the sentence it is judged in
 PAIRS_A_TARGET = 3  # sentences that name it, judged together with the next one
 PAIRS_A_CLAIM = 24
@@ -43,12 +44,18 @@ class QueueClosedError(KhabarError):
     """The service is stopping: what was accepted is answered, nothing else is taken."""
 
 
+def _letters(text: str) -> int:
+    """The code points of a text as the model reads it, about."""
+    return len(text) + sum(more * text.count(sign) for sign, more in PHRASES.items())
+
+
 def cost_of(article: Article) -> int:
     """About how many pieces the model reads for an article and what is asked of it.
 
     An estimate from lengths alone: to count them would be half the work already.
     """
-    text = math.ceil((len(article.text) + len(article.title or "")) / CODE_POINTS_A_PIECE)
+    letters = sum(map(_letters, (article.text, article.title or "")))
+    text = math.ceil(letters / CODE_POINTS_A_PIECE)
     targets = MAX_AUTO_TARGETS if article.targets == "auto" else len(article.targets)
     sentences = math.ceil(text / PIECES_A_PAIR)
     pairs = targets * min(PAIRS_A_TARGET, sentences)

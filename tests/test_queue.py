@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -335,3 +336,8 @@ def test_articles_of_a_caller_that_left_are_not_read() -> None:
 )
 def test_what_asks_for_more_costs_more(less: Article, more: Article) -> None:
     assert 0 < cost_of(less) < cost_of(more)
+
+
+def test_a_sign_that_is_a_phrase_counts_as_one() -> None:
+    phrase = unicodedata.normalize("NFKC", "\ufdfa\ufdfb" * 100)
+    assert cost_of(Article("\ufdfa\ufdfb" * 100)) == cost_of(Article(phrase))
