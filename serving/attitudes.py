@@ -111,7 +111,8 @@ def attitudes(
         try:
             found.append(_attitude(reader, head, read, title, about))
         except TargetError as error:
-            raise TargetError(f"{head.name} of number {i + 1}: {error}") from None
+            what = "target" if head.name == "stance" else head.name
+            raise TargetError(f"{what} {i + 1} {error}") from None
     return tuple(found)
 
 
@@ -191,7 +192,7 @@ def _asked_pieces(reader: Reader, about: str) -> Ints:
     """The pieces of a target or claim, which must leave room for the text beside it."""
     pieces, room = reader.encoder.pieces(about), _room(reader)
     if not 0 < len(pieces) <= room:
-        raise TargetError(f"a target or claim has {len(pieces)} pieces; it needs 1 to {room}")
+        raise TargetError(f"has {len(pieces)} pieces of the model; it needs 1 to {room}")
     return pieces
 
 

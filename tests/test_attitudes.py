@@ -202,11 +202,10 @@ def test_too_long_a_target_is_an_error_of_its_article_alone(tagger: Tagger, kind
     ]
     before, failed, after = tagger.tag(articles)
     assert (before.id, failed.id, after.id) == ("a", "b", "c")
-    head = {"targets": "stance", "claims": "claim"}[kind]
+    what = {"targets": "target", "claims": "claim"}[kind]
     n_pieces = len(tagger.reader.encoder.pieces(long))
     assert failed.error == (
-        f"{head} of number 2: a target or claim has "
-        f"{n_pieces} pieces; it needs 1 to "
+        f"{what} 2 has {n_pieces} pieces of the model; it needs 1 to "
         f"{room(tagger.reader.encoder, tagger)}"
     )
     assert failed.entities == failed.topics == failed.stances == failed.claims == ()

@@ -253,7 +253,7 @@ def test_a_file_without_gold_is_a_clear_error(
     ("task", "text", "place"),
     [
         ("claim", "s1,s2,stance\nالقوات دخلت,قال,agree\nالقوات,ـ,agree\n", "a-3: text holds no"),
-        ("claim", f"s1,s2,stance\n{'القائم ' * 200},قال,agree\n", "a-2: a target or claim has"),
+        ("claim", f"s1,s2,stance\n{'القائم ' * 200},قال,agree\n", "a-2: claim 1 has 200 pieces"),
         ("stance", "text,target,stance\n ,Covid Vaccine,Favor\n", "a-2: text is empty"),
         ("topic", '{"id": "x7", "text": "", "label": "sport"}\n', "x7: text is empty"),
     ],
