@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from annotations.cli import plain_errors
-from annotations.convert import replacing
 from annotations.errors import FormatError
 from annotations.jsonl import document_to_dict
 from serving.settings import SETTINGS_VARIABLE
@@ -88,8 +87,7 @@ def tag(
         if html is not None:
             from serving.view import html_view
 
-            with replacing(html) as partial:
-                partial.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
+            html.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
 
 
 def _of_the_same_source(found: Document, given: Document) -> Document:
@@ -105,15 +103,18 @@ def _of_the_same_source(found: Document, given: Document) -> Document:
 
 def _require_questions(targets: list[str]) -> None:
     if "auto" in targets and set(targets) != {"auto"}:
-        raise FormatError("--target auto: asks about the main actors, and stands alone; ask twice")
+        raise FormatError("--target auto asks about the main actors; ask about others without it")
 
 
 def _require_other_file(html: Path, files: list[str]) -> None:
     """Refuse a view that would take the place of what it is made of, or has no place."""
+    from serving.inputs import SUFFIXES
+
     place = html.resolve()
     for name in files:
         given = Path(name).resolve()
-        if given == place or (given.is_dir() and place.is_file() and given in place.parents):
+        in_folder = place.parent == given and place.suffix in SUFFIXES and place.is_file()
+        if given == place or in_folder:
             raise FormatError(f"{html}: is among the articles; give --html another name")
     if not place.parent.is_dir():
         raise FormatError(f"{html}: its folder is not there; make it first")

@@ -11,7 +11,7 @@ from annotations.jsonl import parse_document
 from annotations.schema import Document
 
 STANDARD_INPUT = "-"
-_SUFFIXES = (".txt", ".jsonl")
+SUFFIXES = (".txt", ".jsonl")  # of the articles in a folder
 _BYTE_ORDER_MARK = "\ufeff"  # stays in an article, whose offsets count it; JSON has no place for it
 
 
@@ -29,7 +29,7 @@ def read_articles(names: Sequence[str]) -> Iterator[Document]:
             continue
         path = Path(name)
         if path.is_dir():
-            files = sorted(found for found in path.iterdir() if found.suffix in _SUFFIXES)
+            files = sorted(found for found in path.iterdir() if found.suffix in SUFFIXES)
             if not files:
                 raise FormatError(f"{path}: no .txt or .jsonl file in this folder")
         else:

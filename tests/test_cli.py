@@ -171,6 +171,8 @@ def test_a_view_takes_the_place_of_no_article(smoke_bundle: Path, tmp_path: Path
         done = Done(smoke_bundle, "--html", article, given)
         assert "is among the articles" in done.complaint() and done.out == ""
     assert article.read_text("utf-8") == ARABIC
+    for _ in range(2):  # a view among them is no article, and may be made anew
+        assert len(Done(smoke_bundle, "--html", tmp_path / "view.html", tmp_path).answers()) == 1
 
 
 def test_automatic_targets_stand_alone(smoke_bundle: Path) -> None:
