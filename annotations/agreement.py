@@ -123,9 +123,9 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     the text, of its parts, of holders), claims and topic, and every disagreement.
 
     Entities and stances are compared where both looked for them; there is no F1 (None) of spans
-    where they nowhere did. A target that one annotator gave
-    no stance counts as `none`; parts of a text are compared where one of the two judged parts. A
-    stance without scope judges the whole text.
+    where they nowhere did. A target that one annotator gave no stance counts as `none`; parts of a
+    text are compared where one of the two judged parts. A stance without scope judges the whole
+    text.
     """
     pairs = paired(first, second)
     rows: dict[str, list[tuple[str, str]]] = {

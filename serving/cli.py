@@ -16,7 +16,6 @@ from annotations.jsonl import document_to_dict
 from serving.settings import SETTINGS_VARIABLE
 
 if TYPE_CHECKING:
-    from annotations.schema import Document
     from serving.prediction import Article, Prediction
     from serving.tagger import Tagger
 
@@ -77,7 +76,7 @@ def tag(
                 line = _readable(prediction)
             else:
                 row = (
-                    document_to_dict(_of_the_same_source(document_of(asked, prediction), given))
+                    document_to_dict(document_of(given, prediction))
                     if documents
                     else prediction.to_dict()
                 )
@@ -88,17 +87,6 @@ def tag(
             from serving.view import html_view
 
             html.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
-
-
-def _of_the_same_source(found: Document, given: Document) -> Document:
-    """What was found, with where the article is from and on what terms."""
-    return replace(
-        found,
-        source=given.source,
-        date=given.date,
-        license=given.license,
-        form=given.form,
-    )
 
 
 def _require_questions(targets: list[str]) -> None:

@@ -20,6 +20,7 @@ from serving.prediction import (
     Article,
     Prediction,
     article_problem,
+    asked_phrases,
     asked_problem,
 )
 from serving.queue import cost_of
@@ -101,9 +102,8 @@ def own_problem(article: Article) -> str | None:
     """What the client says of an article without asking: that the service would refuse the whole
     request for what is asked of it, or read another text than was given.
     """
-    asked = () if article.targets == "auto" else article.targets
-    fields = (article.text, article.title or "", *asked, *article.claims)
-    if any(map(_PAIR.search, fields)):
+    phrases = (phrase for _, asked in asked_phrases(article) for phrase in asked)
+    if any(map(_PAIR.search, (article.text, article.title or "", *phrases))):
         return article_problem(article)
     return asked_problem(article)
 

@@ -6,7 +6,7 @@ All offsets are Unicode code points into `Article.text` as received, end exclusi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from annotations.schema import Claim, Document, Range, Span, Stance
@@ -144,19 +144,17 @@ class Prediction:
         }
 
 
-def document_of(article: Article, prediction: Prediction) -> Document:
-    """What was read in an article as a document, to be corrected by a person.
+def document_of(given: Document, prediction: Prediction) -> Document:
+    """What was read in a document in the place of its own annotation, to be corrected by a person.
 
-    An article that could not be read is a document without annotation. Evidence comes along;
-    targets are names, which need not stand in the text letter by letter.
+    One that could not be read is without annotation. Evidence comes along; targets are names, which
+    need not stand in the text letter by letter.
     """
-    name = article.id or "article"
+    plain = replace(given, entities=None, label_set="fine", stances=None, claims=None, topic=None)
     if prediction.error is not None:
-        return Document(name, article.text, title=article.title)
-    return Document(
-        name,
-        article.text,
-        title=article.title,
+        return plain
+    return replace(
+        plain,
         entities=tuple(Span(e.start, e.end, e.label) for e in prediction.entities),
         stances=tuple(Stance(s.about, s.label, evidence=s.evidence) for s in prediction.stances)
         or None,
@@ -195,7 +193,7 @@ def article_problem(article: Article, max_code_points: int | None = None) -> str
                 f"{name} has {len(value)} code points; the limit is {max_code_points}, {what_to_do}"
             )
     fields: Sequence[tuple[str, str]] = [("text", article.text), ("title", article.title or "")]
-    for name, phrases in _asked(article):
+    for name, phrases in asked_phrases(article):
         fields = [*fields, *((f"{name}[{i}]", phrase) for i, phrase in enumerate(phrases))]
     try:
         for name, value in fields:
@@ -209,7 +207,7 @@ def asked_problem(article: Article) -> str | None:
     """What keeps the service from taking what is asked of an article, in words without its text;
     None when nothing does.
     """
-    for name, phrases in _asked(article):
+    for name, phrases in asked_phrases(article):
         if len(phrases) > MAX_ASKED:
             return f"{len(phrases)} {name}; the service takes {MAX_ASKED}, ask in several articles"
         for i, phrase in enumerate(phrases):
@@ -226,7 +224,7 @@ def is_phrase(text: str) -> bool:
     return bool(text.strip()) and len(text) <= MAX_PHRASE_CODE_POINTS
 
 
-def _asked(article: Article) -> list[tuple[str, tuple[str, ...]]]:
+def asked_phrases(article: Article) -> list[tuple[str, tuple[str, ...]]]:
     """The phrases that are asked of an article, by the name of their field."""
     targets = () if article.targets == "auto" else article.targets
     return [("claims", article.claims), ("targets", targets)]

@@ -253,11 +253,10 @@ class TokenQueue:
             batch: list[Place] = []
             pieces = 0
             now = time.monotonic()
-            while self._waiting and (not batch or pieces < self._batch_pieces):
+            while self._waiting:
+                if batch and pieces + self._waiting[0].next_cost > self._batch_pieces:
+                    break  # its length is not for these to wait for
                 ticket = self._waiting.popleft()
-                if batch and pieces + ticket.next_cost > self._batch_pieces:
-                    self._waiting.appendleft(ticket)  # its length is not for these to wait for
-                    break
                 if ticket.waited_s is None:
                     ticket.waited_s = now - ticket.entered
                 place = ticket.take()

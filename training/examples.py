@@ -19,7 +19,7 @@ from annotations.schema import Document, Range, Span
 from serving.attitudes import JudgedText, judged_parts
 from serving.bundle import Head
 from serving.encoding import NO_PIECE, EncodedText, TextEncoder
-from training.label_sets import Teaching
+from training.label_sets import EVERYTHING, Teaching
 
 log = logging.getLogger(__name__)
 Ints = npt.NDArray[np.int64]
@@ -31,7 +31,6 @@ _INSIDE_SILENT = "name inside one of a type left out"
 PAIR_FRAME = 4  # special pieces of a pair
 UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
-EVERYTHING = Teaching({}, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +212,8 @@ def pairs_of(
     for about, name, evidence in asked:
         for part in judged_parts(head, read, about, encoder.window.size - 2):
             said = name if not evidence or part.overlaps(evidence) else "neutral"
-            if said in ("discuss", "unrelated") and said not in head.labels:
-                said = "other"
-            _known(said, head, document)
-            yield encoder.pieces(about), part.pieces, head.labels.index(said)
+            label = _answer(said, head, document)
+            yield encoder.pieces(about), part.pieces, head.labels.index(label)
 
 
 def require_known(documents: Iterable[Document], head: Head) -> None:
@@ -225,14 +222,19 @@ def require_known(documents: Iterable[Document], head: Head) -> None:
     """
     for document in documents:
         if head.kind == "text":
-            labels = [str(document.topic)]
-        elif "favor" in head.labels:
-            labels = [s.label for s in document.stances or () if s.holder is None]
-        else:
-            labels = [claim.label for claim in document.claims or ()]
-        for label in labels:
-            as_other = label in ("discuss", "unrelated") and label not in head.labels
-            _known("other" if as_other else label, head, document)
+            _known(str(document.topic), head, document)
+            continue
+        stances = [s for s in document.stances or () if s.holder is None]
+        for said in stances if "favor" in head.labels else document.claims or ():
+            _answer(said.label, head, document)
+
+
+def _answer(said: str, head: Head, document: Document) -> str:
+    """The label of a head of pairs for what a document says; `other` is what has none to itself."""
+    if said in ("discuss", "unrelated") and said not in head.labels:
+        said = "other"
+    _known(said, head, document)
+    return said
 
 
 def _known(label: str, head: Head, document: Document) -> None:

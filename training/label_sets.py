@@ -32,6 +32,9 @@ class Teaching:
         return None if found in self.unannotated else found
 
 
+EVERYTHING = Teaching({}, frozenset())  # in the head's own labels, all of them
+
+
 def head_labels(name: str, settings: HeadSettings) -> tuple[str, ...]:
     """The labels of a head, spelt out."""
     if isinstance(settings.labels, tuple):
@@ -68,14 +71,16 @@ def is_own_file(source: str) -> bool:
 
 
 def teaching(source: Source, head: Head) -> Teaching:
-    """How a head of words reads a source of a recipe; not at all where others teach it."""
+    """How a head reads a source of a recipe, one of words not at all where others teach it."""
+    if head.kind not in ("nested", "flat"):
+        return EVERYTHING
     if source.taught_by:
         return Teaching({}, frozenset(head.labels))
     entry = catalogue().get(corpus_name(source.corpus))
     if _read_as_coarse(source, head):
         found = _of_gold(head)
     elif entry is None or not (entry.labels or entry.target):
-        found = Teaching({}, frozenset())  # documents in the head's own labels
+        found = EVERYTHING
     else:
         found = _of_corpus(source.corpus, entry, head)
     if source.annotates is None:

@@ -21,7 +21,7 @@ from serving.encoding import TextEncoder, WindowRule
 from training.batches import SourceExamples, Unknown
 from training.corpora import load
 from training.encoders.sources import encoder_fingerprint, special_pieces
-from training.examples import EVERYTHING, Example, examples_of, require_known
+from training.examples import Example, examples_of, require_known
 from training.label_sets import head_labels, is_own_file, teaching
 from training.losses import class_weights
 from training.runs import DATA, read_json, write_text
@@ -159,7 +159,7 @@ def source_examples(
         made = list(taught_examples(documents, head, encoder, source.corpus, teachers))
         how = f", taught by {', '.join(source.taught_by)}"
     else:
-        known = teaching(source, head) if head.kind in ("nested", "flat") else EVERYTHING
+        known = teaching(source, head)
         most, pair_most = source.max_pieces, recipe.windows.pair_max_pieces
         made = list(examples_of(documents, head, encoder, source.corpus, most, pair_most, known))
         silent = sorted(known.unannotated)

@@ -163,7 +163,7 @@ def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
         nonlocal at_end
         for line in found:
             taken.append(line)
-            yield (line.data or b"").decode(encoding, "surrogateescape") + "\n"
+            yield _text_of(line, encoding)
         at_end = True
 
     reader = csv.reader(texts(), delimiter=delimiter)
@@ -185,30 +185,34 @@ def _rows_of_table(opened: _Opened, delimiter: str) -> Iterator[Row]:
                 f"the file, line {taken[-1].number}; close the quote",
             )
             return
-        held = all(line.data is not None for line in taken)
-        if not cells and held:
+        if not cells and all(line.data is not None for line in taken):
             continue  # a blank line
         if header is None:
             header = cells
             _require_header(opened, header)
             continue
-        if len(taken) > 1 and held and not _is_well_quoted(taken, delimiter, encoding):
-            yield _table_problem(
-                opened.name,
-                taken,
+        if len(taken) > 1 and not _is_well_quoted(taken, delimiter, encoding):
+            reason = (
                 f"a quote that is opened takes in line {taken[0].number} to line "
                 f"{taken[-1].number}, and is closed inside of a cell; double the quotes of a "
-                "quoted cell, and quote a cell that begins with one",
+                "quoted cell, and quote a cell that begins with one"
             )
+            yield _table_problem(opened.name, taken, reason)
             continue
         yield _table_row(opened.name, taken, header, cells, encoding)
 
 
+def _text_of(line: Line, encoding: str) -> str:
+    return (line.data or b"").decode(encoding, "surrogateescape") + "\n"
+
+
 def _is_well_quoted(taken: Sequence[Line], delimiter: str, encoding: str) -> bool:
     """Whether the lines of a row hang together by quotes that enclose whole cells: a stray quote
-    would take in the rows up to the next one.
+    would take in the rows up to the next one. What is longer than what is read says nothing.
     """
-    texts = ((line.data or b"").decode(encoding, "surrogateescape") + "\n" for line in taken)
+    if any(line.data is None for line in taken):
+        return True
+    texts = (_text_of(line, encoding) for line in taken)
     try:
         next(csv.reader(texts, delimiter=delimiter, strict=True))
     except csv.Error:

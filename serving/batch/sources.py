@@ -67,7 +67,8 @@ def find_sources(
     inputs name is refused, so that no article is read twice.
     """
     found = [source for name in names for source in _of_name(name, given, output)]
-    _require_each_once(found)
+    if len(names) > 1:
+        _require_each_once(found)
     called = [source.name for source in found]
     if len(set(called)) == len(called):
         return found
@@ -76,8 +77,9 @@ def find_sources(
 
 def _require_each_once(sources: Sequence[Source]) -> None:
     seen: set[tuple[str, str]] = set()
+    real_path = _real_paths()
     for source in sources:
-        place = os.path.realpath(source.path) if source.is_local else source.path
+        place = real_path(source.path) if source.is_local else source.path
         identity = (type(source.filesystem).__name__, place)
         if identity in seen:
             raise UsageError(
@@ -132,14 +134,28 @@ def _of_name(name: str, given: InputFormat | None, output: Store | None) -> list
 def _each_once(found: dict[str, int | None]) -> dict[str, int | None]:
     """Files without the links to others of them; of several links to one file the first stays."""
     links = sorted(path for path in found if os.path.islink(path))
-    read = {os.path.realpath(path) for path in found.keys() - set(links)} if links else set()
+    real_path = _real_paths()
+    read = set(map(real_path, found.keys() - set(links))) if links else set()
     left_out = set()
     for path in links:
-        target = os.path.realpath(path)
+        target = real_path(path)
         if target in read:
             left_out.add(path)
         read.add(target)
     return {path: size for path, size in found.items() if path not in left_out}
+
+
+def _real_paths() -> Callable[[str], str]:
+    """What tells the path of a file without links, by resolving each folder once."""
+    of_folder = cache(os.path.realpath)
+
+    def real_path(path: str) -> str:
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        return os.path.join(of_folder(folder), name)
+
+    return real_path
 
 
 def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:

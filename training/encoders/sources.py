@@ -153,7 +153,6 @@ def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
 
     Attention without dropout runs in one fused kernel, on a CPU a quarter faster a step.
     """
-    import torch
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(folder)
@@ -169,7 +168,22 @@ def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
             f"{folder}: no weights (model.safetensors or pytorch_model.bin); give the whole folder "
             "of the model"
         )
-    model, found = AutoModel.from_pretrained(
+    model, lacked = load_weights(AutoModel, folder, config, **extra)
+    if missing := [name for name in lacked if "pooler" not in name]:
+        raise EncoderError(
+            f"{folder}: its weights lack {len(missing)} that a {config.model_type} has "
+            f"({', '.join(missing[:3])} …); give the folder that the model's save_pretrained wrote"
+        )
+    return model
+
+
+def load_weights(loader: Any, folder: Path, config: Any, **extra: Any) -> tuple[Any, list[str]]:
+    """A model of a Hugging Face folder by one of transformers' Auto classes, in float32, no remote
+    code; and the names of the weights that the folder lacks, which are random numbers.
+    """
+    import torch
+
+    model, found = loader.from_pretrained(
         folder,
         config=config,
         dtype=torch.float32,
@@ -177,13 +191,7 @@ def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
         output_loading_info=True,
         **extra,
     )
-    missing = sorted(name for name in found["missing_keys"] if "pooler" not in name)
-    if missing:  # they would be random numbers
-        raise EncoderError(
-            f"{folder}: its weights lack {len(missing)} that a {config.model_type} has "
-            f"({', '.join(missing[:3])} …); give the folder that the model's save_pretrained wrote"
-        )
-    return model
+    return model, sorted(found["missing_keys"])
 
 
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:

@@ -19,7 +19,7 @@ from serving.bundle import Head
 from serving.windows import token_batches
 from training.batches import Collator
 from training.corpora import load
-from training.examples import EVERYTHING, IGNORED, examples_of
+from training.examples import IGNORED, examples_of
 from training.label_sets import judges, teaching
 from training.model import MultiHeadModel
 from training.preparation import Prepared
@@ -53,7 +53,7 @@ class DevCurve:
                 source.corpus,
                 source.max_pieces,
                 recipe.windows.pair_max_pieces,
-                teaching(source, head) if head.kind in ("nested", "flat") else EVERYTHING,
+                teaching(source, head),
             )
             if rows := [asdict(example) for example in made]:
                 examples[source.corpus] = rows

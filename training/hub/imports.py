@@ -38,7 +38,7 @@ from serving.bundle import (
 )
 from serving.decoding import Scheme
 from serving.encoding import SpecialPieces, WindowRule
-from training.encoders.sources import encoder_folder, special_pieces
+from training.encoders.sources import encoder_folder, load_weights, special_pieces
 from training.export.onnx_export import export
 from training.hub.tagsets import Mapping, text_mapping, word_mapping
 from training.recipe import BUNDLE_FILES, finish
@@ -154,19 +154,13 @@ def load_classifier(
         _refuse_other_answers(config, names, head, source)
         mapping = text_mapping(names, head or "topic", source)
     try:
-        encoder, loading = loader.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        encoder, missing = load_weights(loader, folder, config)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         cause = str(error).strip().splitlines()[0][:200]
         raise ImportedModelError(
             f"{source}: its weights cannot be read ({cause}); get the whole folder again"
         ) from None
-    if missing := sorted(loading["missing_keys"]):
+    if missing:
         raise ImportedModelError(
             f"{source}: its weights lack {', '.join(missing[:4])}; it is no finished "
             f"{architecture}, give a checkpoint that was trained as one"
