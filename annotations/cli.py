@@ -156,11 +156,10 @@ def show(
             if given is not None and html.resolve() == given.resolve():
                 raise FormatError(f"{html}: is what the page is made of; give --html another name")
         conversion = Conversion()
-        documents = list(conversion.read(source))
         if diff is None:
-            page = documents_html(documents, source.name)
+            page = documents_html(list(conversion.read(source)), source.name)
         else:
-            page = diff_html(documents, list(conversion.read(diff)), f"{source.name} | {diff.name}")
+            page = diff_html(*conversion.read_two(source, diff), f"{source.name} | {diff.name}")
         with replacing(html) as partial:
             partial.write_text(page, encoding="utf-8")
         _say(conversion.notes)
@@ -221,6 +220,6 @@ def agree(
     """How far two annotations of the same documents agree, and where they do not; as JSON."""
     with plain_errors():
         conversion = Conversion()
-        report = agreement_report(list(conversion.read(first)), list(conversion.read(second)))
+        report = agreement_report(*conversion.read_two(first, second))
         _say(conversion.notes)
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))

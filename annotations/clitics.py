@@ -18,6 +18,7 @@ from annotations.text import ALEF_VARIANTS, normalize
 CONJUNCTIONS = "وف"
 PREPOSITIONS = "بلك"
 _MIN_STEM = 3  # letters that must remain of a name
+_LAST = 8  # code points in which the last letter before a mention stands, with its signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def plain_form(surface: str, preceding: str, known: Callable[[str], int] = lambd
     `known` says how often a key begins a name: للبنان is better known as لبنان than as البنان.
     """
     text = " ".join(normalize(surface).text.split())
-    before = normalize(preceding[-2:]).text
+    before = normalize(preceding[-_LAST:]).text
     if not (text.startswith("ل") and before.endswith("ل")):
         return text
     first = lexicon_key(text.partition(" ")[0])

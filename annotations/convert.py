@@ -94,8 +94,13 @@ class Conversion:
     predictions: bool = False
     notes: Counter[str] = field(default_factory=Counter)
 
-    def read(self, path: Path, kind: Format | None = None) -> Iterator[Document]:
-        """The documents of a file or folder, one at a time."""
+    def read(
+        self, path: Path, kind: Format | None = None, name: str | None = None
+    ) -> Iterator[Document]:
+        """The documents of a file or folder, one at a time.
+
+        Sentences of CoNLL, which have no ids, are `name` (by default the file's) and their number.
+        """
         kind = kind or format_of(path)
         if not path.exists():
             raise FormatError(f"{path}: no such file or folder; give one to read")
@@ -115,7 +120,11 @@ class Conversion:
             held = None if path.is_file() else list(read_sentences(path))
             label_set = _label_set(read_sentences(path) if held is None else held)
             for number, sentence in enumerate(read_sentences(path) if held is None else held, 1):
-                yield sentence_document(sentence, f"{path.stem}-{number}", label_set)
+                yield sentence_document(sentence, f"{name or path.stem}-{number}", label_set)
+
+    def read_two(self, first: Path, second: Path) -> tuple[list[Document], list[Document]]:
+        """Two annotations of the same documents; sentences of CoNLL are paired by their number."""
+        return list(self.read(first)), list(self.read(second, name=first.stem))
 
     def write(
         self,

@@ -52,6 +52,20 @@ def test_a_label_studio_project_comes_with_tasks_to_correct(tmp_path: Path) -> N
     assert "predictions" not in task and len(task["annotations"]) == 1
 
 
+def test_two_files_of_conll_are_compared_sentence_by_sentence(tmp_path: Path) -> None:
+    first, second = tmp_path / "huda.conll", tmp_path / "omar.conll"
+    first.write_text("زار O\nباريس B-LOC\n\nقال O\nعلي B-PERS\n", encoding="utf-8")
+    second.write_text("زار O\nباريس B-ORG\n\nقال O\nعلي B-PERS\n", encoding="utf-8")
+    report = json.loads(run("agree", first, second).stdout)
+    assert report["spans"]["f1"] == 0.5
+    assert {found["id"] for found in report["disagreements"]} == {"huda-1"}
+    page = tmp_path / "page.html"
+    run("show", first, "--diff", second, "--html", page)
+    assert "باريس" in page.read_text(encoding="utf-8")
+    second.write_text("زار O\nباريس B-ORG\n", encoding="utf-8")
+    assert "huda-2" in run("agree", first, second, status=1).stderr
+
+
 def test_stats_agree_and_validate_print_what_they_found(tmp_path: Path) -> None:
     assert json.loads(run("stats", GOLD).stdout)["entities"]["GPE"] == 49
     report = json.loads(run("agree", GOLD, GOLD).stdout)
