@@ -25,7 +25,7 @@ from serving.logs import fault_places
 from serving.metrics import Metrics
 from serving.model_process import ModelProcessError, ReadingFault
 from serving.prediction import Article, Prediction
-from serving.queue import QueueClosedError, QueueFullError, Ticket, TokenQueue
+from serving.queue import Gone, QueueClosedError, QueueFullError, Ticket, TokenQueue
 from serving.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -47,9 +47,12 @@ class Reads(Protocol):
     problem: str | None  # that keeps it from reading now
 
     def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
+        self,
+        articles: Sequence[Article],
+        max_code_points: int | None = None,
+        gone: Gone = lambda: False,
     ) -> list[Prediction]:
-        """A prediction an article, in order."""
+        """A prediction an article, in order; CallersGoneError may end it once `gone` is true."""
         ...
 
     def close(self) -> None:
@@ -122,8 +125,8 @@ class Desk:
             max_pieces=self.settings.max_waiting_pieces,
             batch_pieces=self.settings.batch_pieces,
             on_batch=self.metrics.batch,
+            on_load=self.metrics.load,
         )
-        self.metrics.watch_queue(self._queue)
         gc.freeze()  # what is here now stays: no collection need look at it again
         if self.state is State.LOADING:
             self.state = State.READY
@@ -219,8 +222,8 @@ class Desk:
         bundle = self.tagger.bundle
         return answer_bytes(request, predictions, {"name": bundle.name, "version": bundle.version})
 
-    def _read(self, articles: Sequence[Article]) -> list[Prediction]:
-        return self.tagger.tag(articles, max_code_points=self.settings.max_code_points)
+    def _read(self, articles: Sequence[Article], gone: Gone) -> list[Prediction]:
+        return self.tagger.tag(articles, self.settings.max_code_points, gone)
 
     def _on_fault(self, fault: Exception, request_id: str) -> None:
         told = fault_places(fault)

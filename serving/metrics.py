@@ -22,7 +22,7 @@ from serving.bundle import MODEL, Bundle
 from serving.prediction import Prediction
 
 if TYPE_CHECKING:
-    from serving.queue import TokenQueue
+    from serving.queue import Load
 
 Outcome = Literal["read", "refused", "failed"]
 Stage = Literal["parse", "queue", "read", "answer", "total"]
@@ -47,7 +47,6 @@ class Metrics:
     def __init__(self, codes: Mapping[str, int], registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._codes = codes
-        self._queue: TokenQueue | None = None
         self._set_up_work()
         self._set_up_answers()
 
@@ -129,18 +128,8 @@ class Metrics:
         self._pieces.inc(read)
         self._unknown.inc(unknown)
 
-    def watch_queue(self, queue: TokenQueue) -> None:
-        """Tell from now on how full a queue is, each time that something else is counted.
-
-        Shared files know no gauge that is asked when it is shown.
-        """
-        self._queue = queue
-        self._look_at_queue()
-
-    def _look_at_queue(self) -> None:
-        if self._queue is None:
-            return
-        load = self._queue.load
+    def load(self, load: Load) -> None:
+        """Tell how full the queue is from now on."""
         self._waiting_articles.set(load.waiting_articles)
         self._waiting_pieces.set(load.waiting_pieces)
         self._running_pieces.set(load.running_pieces)
@@ -154,7 +143,6 @@ class Metrics:
     def observe(self, stage: Stage, seconds: float) -> None:
         """Count the seconds that a request (or, of `read`, a batch) spent in a stage."""
         self._seconds[stage].observe(seconds)
-        self._look_at_queue()
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:

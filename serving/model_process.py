@@ -30,6 +30,7 @@ from annotations.errors import KhabarError
 from serving import logs
 from serving.bundle import MANIFEST, Bundle
 from serving.prediction import Article, Prediction
+from serving.queue import CallersGoneError, Gone
 
 if TYPE_CHECKING:  # a worker does without ONNX Runtime
     from serving.reader import OnRead
@@ -48,6 +49,7 @@ main()
 NICE = 5  # the worker goes first: it has little to do, and callers wait for it
 LOAD_S, STOP_S = 120, 10  # after which a child is killed
 RETRY_S = 5.0  # between tries to replace a child that cannot be started
+GONE_S = 0.2  # between looks whether anybody still waits for a batch
 ROOT = Path(__file__).parents[1]  # where `serving` can be imported from
 logger = logging.getLogger("khabar.service")
 
@@ -73,13 +75,25 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class _GiveUp:
+    """Said to a child that is reading: nobody waits for it any more."""
+
+
+class _GivenUp(Exception):
+    """Raised in the child between two batches of the model, once it is told to give up."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Told:
-    """What the child says of a batch: predictions and the pieces read, or where it failed."""
+    """What the child says of a batch: predictions and the pieces read, or where it failed, or that
+    it was given up.
+    """
 
     predictions: list[Prediction]
     pieces: int = 0
     unknown: int = 0
     fault: str | None = None
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +146,15 @@ class _Child:
         self.free.put(end)
         return loaded.manifest
 
-    def ask(self, asked: _Asked) -> _Told:
+    def ask(self, asked: _Asked, gone: Gone) -> _Told:
         """The child's answer about a batch; EOFError or OSError when it died."""
         end = self.free.get()
         try:
             end.send(asked)
+            while not end.poll(GONE_S):
+                if gone():
+                    end.send(_GiveUp())
+                    break
             return cast(_Told, end.recv())
         except (EOFError, OSError):
             raise
@@ -185,22 +203,28 @@ class ModelProcess:
         self._child = self._start_anew()
 
     def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
+        self,
+        articles: Sequence[Article],
+        max_code_points: int | None = None,
+        gone: Gone = lambda: False,
     ) -> list[Prediction]:
         """A prediction an article, in order. ReadingFault when the child failed at them,
-        ModelProcessError when it died of them or is not there.
+        ModelProcessError when it died of them or is not there, CallersGoneError when they were
+        given up because `gone` says so.
 
         Whatever was being read when the child died is read again with nothing beside it, so that
         none is blamed for another's fault.
         """
         asked = _Asked(articles, max_code_points)
         with self._turns.shared():
-            told = self._told(asked)
+            told = self._told(asked, gone)
         if told is None:
             with self._turns.alone():
-                told = self._told(asked)
+                told = self._told(asked, gone)
         if told is None:
             raise ModelProcessError("the model's process died while it read a batch, twice")
+        if told.given_up:
+            raise CallersGoneError("given up: nobody waits for it")
         if told.fault is not None:
             raise ReadingFault(told.fault)
         if self.on_read is not None:
@@ -213,11 +237,13 @@ class ModelProcess:
             self._closed = True
             self._child.stop()
 
-    def _told(self, asked: _Asked) -> _Told | None:
+    def _told(self, asked: _Asked, gone: Gone) -> _Told | None:
         """What the child says of a batch; None when it died, and then another one is there."""
         child = self._child
+        if gone():
+            return _Told([], given_up=True)
         try:
-            return child.ask(asked)
+            return child.ask(asked, gone)
         except (EOFError, OSError):
             with self._replacing:
                 if self._child is child:  # else another batch that it took with it has replaced it
@@ -282,6 +308,8 @@ def _read(tagger: Tagger, asked: _Asked, read: threading.local) -> _Told:
     read.pieces = read.unknown = 0
     try:
         predictions = tagger.tag(asked.articles, asked.max_code_points)
+    except _GivenUp:
+        return _Told([], given_up=True)
     except (
         BaseException
     ) as fault:  # its words may quote an article; a panic of Rust is no Exception
@@ -291,9 +319,12 @@ def _read(tagger: Tagger, asked: _Asked, read: threading.local) -> _Told:
 
 def _serve(tagger: Tagger, end: Connection, read: threading.local) -> None:
     """Answer the batches of one pipe until its other end is closed."""
+    read.end = end
     with suppress(EOFError, OSError):
         while True:
-            end.send(_read(tagger, end.recv(), read))
+            asked = end.recv()
+            if isinstance(asked, _Asked):  # else it was to give up what it had just read
+                end.send(_read(tagger, asked, read))
 
 
 def main() -> None:
@@ -324,7 +355,13 @@ def _start_reading(tagger: Tagger, ends: Sequence[Connection]) -> None:
         read.pieces += pieces
         read.unknown += unknown
 
+    def give_up_when_told() -> None:
+        if read.end.poll():
+            read.end.recv()
+            raise _GivenUp
+
     tagger.reader.on_read = count
+    tagger.reader.before_batch = give_up_when_told
     gc.freeze()  # what is here now stays: no collection need look at it again
     os.nice(NICE)
     for end in ends:

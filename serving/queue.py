@@ -2,7 +2,7 @@
 
 Requests enter from the event loop; threads of its own take their articles in turn, so that a large
 request does not hold up a small one. What is refused is refused before any work is done, and what
-was accepted is answered, unless its caller has gone.
+was accepted is answered, unless its caller has gone: then it is read no further.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ FIRST_PIECES_A_SECOND = 4000.0  # until a rate is measured
 MEMORY = 0.8  # share of an old mean that a new value leaves
 MAX_RETRY_S = 60
 
-Read = Callable[[Sequence[Article]], list[Prediction]]
+Gone = Callable[[], bool]  # whether nobody waits any more for what is being read
+Read = Callable[[Sequence[Article], Gone], list[Prediction]]
 OnFault = Callable[[Exception, str], None]
 
 
@@ -42,6 +43,10 @@ class QueueFullError(KhabarError):
 
 class QueueClosedError(KhabarError):
     """The service is stopping: what was accepted is answered, nothing else is taken."""
+
+
+class CallersGoneError(KhabarError):
+    """What was being read is given up: nobody waits for it any more."""
 
 
 def _letters(text: str) -> int:
@@ -127,11 +132,12 @@ class TokenQueue:
     """Articles of many requests, read by `threads` threads in batches of at most `batch_pieces`, a
     longer article alone.
 
-    `read` gives one prediction an article, in order. `on_fault` is told each exception of it and
-    the id of the request it struck; `on_batch` the articles, estimated pieces and seconds of each
-    batch. `max_pieces` may wait for each thread. A large request counts as a quarter of what may
-    wait for all, when it enters and once it has begun: from then on others are read in turn with
-    it.
+    `read` gives one prediction an article, in order, or CallersGoneError once it finds that its
+    callers have gone. `on_fault` is told each exception of it and the id of the request it struck;
+    `on_batch` the articles, estimated pieces and seconds of each batch; `on_load` how full the
+    queue is, whenever that changes. `max_pieces` may wait for each thread. A large request counts
+    as a quarter of what may wait for all, when it enters and once it has begun: from then on others
+    are read in turn with it.
     """
 
     def __init__(
@@ -143,10 +149,12 @@ class TokenQueue:
         max_pieces: int,
         batch_pieces: int,
         on_batch: Callable[[int, int, float], None] | None = None,
+        on_load: Callable[[Load], None] | None = None,
     ) -> None:
         self._read = read
         self._on_fault = on_fault
         self._on_batch = on_batch
+        self._on_load = on_load
         self._max_pieces = max_pieces * threads
         self._batch_pieces = batch_pieces
         self._waiting: deque[Ticket] = deque()
@@ -163,7 +171,9 @@ class TokenQueue:
             thread.start()
 
     async def finished(self, ticket: Ticket) -> list[Prediction]:
-        """The predictions of a ticket. A caller that is cancelled takes its articles out."""
+        """The predictions of a ticket. A caller that is cancelled takes its articles out, those
+        that are being read too.
+        """
         try:
             return await asyncio.wrap_future(ticket.done)
         except asyncio.CancelledError:
@@ -182,6 +192,7 @@ class TokenQueue:
             self._waiting.append(ticket)
             self._waiting_pieces += sum(costs)
             self._waiting_articles += len(articles)
+            self._tell_load()
             self._work.notify_all()
         return ticket
 
@@ -215,6 +226,10 @@ class TokenQueue:
         with self._work:
             return Load(self._waiting_pieces, self._waiting_articles, self._running_pieces)
 
+    def _tell_load(self) -> None:
+        if self._on_load is not None:
+            self._on_load(self.load)
+
     def close(self) -> None:
         """Take nothing more; what waits is still read, and then the threads end."""
         with self._work:
@@ -236,12 +251,13 @@ class TokenQueue:
                 self._waiting.remove(ticket)
                 self._waiting_pieces -= ticket.untaken_pieces
                 self._waiting_articles -= len(ticket.articles) - ticket.taken
+                self._tell_load()
 
     def _serve(self) -> None:
         while batch := self._next_batch():
             began = time.monotonic()
-            self._read_batch(batch)
-            self._settle(batch, time.monotonic() - began)
+            read = self._read_batch(batch)
+            self._settle(batch, time.monotonic() - began if read else None)
 
     def _next_batch(self) -> list[Place]:
         """The next articles, one of each waiting request in turn; none when the queue has ended."""
@@ -267,26 +283,30 @@ class TokenQueue:
             self._waiting_pieces -= pieces
             self._waiting_articles -= len(batch)
             self._running_pieces += pieces
+            self._tell_load()
             return batch
 
-    def _read_batch(self, batch: Sequence[Place]) -> None:
-        """Read a batch; where it fails, each of its articles alone, so that one harms no other."""
+    def _read_batch(self, batch: Sequence[Place]) -> bool:
+        """Read a batch; where it fails, each of its articles alone, so that one harms no other.
+        False where it was given up, as its callers have gone.
+        """
         try:
             for place, prediction in zip(batch, self._predictions(batch), strict=True):
                 place.ticket.results[place.index] = prediction
-            return
+            return True
+        except CallersGoneError:
+            return False
         except Exception as fault:
             if len(batch) == 1:
                 self._note_fault(batch[0], fault)
-                return
-        for place in batch:
-            try:
-                (place.ticket.results[place.index],) = self._predictions([place])
-            except Exception as fault:
-                self._note_fault(place, fault)
+                return True
+        return all([self._read_batch([place]) for place in batch])
 
     def _predictions(self, batch: Sequence[Place]) -> list[Prediction]:
-        predictions = self._read([place.article for place in batch])
+        def gone() -> bool:
+            return all(place.ticket.done.cancelled() for place in batch)
+
+        predictions = self._read([place.article for place in batch], gone)
         if len(predictions) != len(batch):
             raise RuntimeError("the Tagger must give one prediction an article")
         return predictions
@@ -298,19 +318,23 @@ class TokenQueue:
         place.ticket.results[place.index] = Prediction(place.article.id, error=told)
         place.ticket.faults.append(fault)
 
-    def _settle(self, batch: Sequence[Place], seconds: float) -> None:
-        """Count a batch as read and answer the requests that it completes."""
+    def _settle(self, batch: Sequence[Place], seconds: float | None) -> None:
+        """Count a batch as done and answer the requests that it completes; `seconds` None: it was
+        not read to its end.
+        """
         pieces = sum(place.cost for place in batch)
         whole: list[Ticket] = []
         with self._work:
             self._running_pieces -= pieces
-            rate = len(self._threads) * pieces / max(seconds, 1e-6)
-            self._rate = MEMORY * self._rate + (1 - MEMORY) * rate
+            self._tell_load()
+            if seconds is not None:
+                rate = len(self._threads) * pieces / max(seconds, 1e-6)
+                self._rate = MEMORY * self._rate + (1 - MEMORY) * rate
             for place in batch:
                 place.ticket.finished += 1
                 if place.ticket.finished == len(place.ticket.articles):
                     whole.append(place.ticket)
-        if self._on_batch is not None:
+        if self._on_batch is not None and seconds is not None:
             self._on_batch(len(batch), pieces, seconds)
         for ticket in whole:
             if ticket.done.set_running_or_notify_cancel():

@@ -55,6 +55,7 @@ class Reader:
         self.word_heads = [head for head in heads if head.kind in ("nested", "flat")]
         self.text_heads = [head for head in heads if head.kind == "text"]
         self.on_read: OnRead | None = None
+        self.before_batch: Callable[[], None] | None = None  # what it raises ends the reading
 
     def read(self, text: str) -> Reading:
         """The reading of a text."""
@@ -109,6 +110,8 @@ class Reader:
     def _batches(self, framed: Sequence[Framed]) -> Iterator[tuple[list[int], dict[str, Floats]]]:
         """Inputs run in batches: the indices of each batch and what the model gave for it."""
         for rows in token_batches([len(ids) for ids, _ in framed], MAX_BATCH_TOKENS):
+            if self.before_batch is not None:
+                self.before_batch()
             ids = padded([framed[i][0] for i in rows], self.encoder.special.pad)
             segments = padded([framed[i][1] for i in rows], 0)
             mask = padded([np.ones(len(framed[i][0]), dtype=np.int64) for i in rows], 0)

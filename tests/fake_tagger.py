@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from serving.bundle import MODEL
 from serving.prediction import Article, Entity, Prediction, article_problem
+from serving.queue import Gone
 
 SECRET = "سرّ"
 POISON = "سمّ"
@@ -29,7 +30,10 @@ class FakeTagger:
         self.running = self.most = 0
 
     def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
+        self,
+        articles: Sequence[Article],
+        max_code_points: int | None = None,
+        gone: Gone = lambda: False,
     ) -> list[Prediction]:
         self.running += 1
         self.most = max(self.most, self.running)

@@ -25,10 +25,11 @@ from serving.queue import Load
 
 WORKER = """
 from serving.metrics import Metrics
+from serving.queue import Load
 metrics = Metrics({"internal": 500})
 metrics.articles(3, "read")
 metrics.batch(2, 700, 0.5)
-metrics.watch_queue(Queue())
+metrics.load(Load(900, 4, 512))
 """
 
 
@@ -154,15 +155,13 @@ def test_a_batch_is_counted_by_size_and_as_the_stage_of_reading() -> None:
     assert value(metrics, "stage_seconds_sum", stage="read") == 0.75
 
 
-def test_the_queue_is_looked_at_whenever_something_is_counted() -> None:
+@pytest.mark.parametrize("load", [Load(900, 4, 512), Load(0, 0, 0)])
+def test_the_load_is_what_the_queue_told_last(load: Load) -> None:
     metrics = Metrics(STATUS)
-    queue: Any = SimpleNamespace(load=Load(900, 4, 512))
-    metrics.watch_queue(queue)
-    assert value(metrics, "waiting_articles") == 4
-    queue.load = Load(0, 0, 0)
-    metrics.batch(4, 900, 0.1)
-    shown = [value(metrics, name) for name in ("waiting_articles", "waiting_pieces")]
-    assert [*shown, value(metrics, "running_pieces")] == [0, 0, 0]
+    for told in (Load(1, 2, 3), load):
+        metrics.load(told)
+    shown = [value(metrics, name) for name in ("waiting_pieces", "waiting_articles")]
+    assert Load(*shown, value(metrics, "running_pieces")) == load
 
 
 def test_unknown_pieces_are_counted_beside_all_pieces() -> None:
@@ -189,11 +188,10 @@ def test_two_in_a_process_count_apart() -> None:
 
 
 def test_the_numbers_of_workers_are_summed_in_their_shared_files(tmp_path: Path) -> None:
-    queue = "class Queue:\n    from serving.queue import Load\n    load = Load(900, 4, 512)\n"
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     root = Path(__file__).parents[1]
     workers = [
-        subprocess.Popen([sys.executable, "-c", queue + WORKER], cwd=root, env=environment)
+        subprocess.Popen([sys.executable, "-c", WORKER], cwd=root, env=environment)
         for _ in range(2)
     ]
     assert [worker.wait(60) for worker in workers] == [0, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -16,8 +16,10 @@ from serving.prediction import Article, Prediction
 from serving.queue import (
     FIRST_PIECES_A_SECOND,
     MAX_RETRY_S,
+    Gone,
     QueueClosedError,
     QueueFullError,
+    Read,
     Ticket,
     TokenQueue,
     cost_of,
@@ -27,7 +29,7 @@ POISON = "سمّ"
 WAIT_S = 10
 
 
-def echo(articles: Sequence[Article]) -> list[Prediction]:
+def echo(articles: Sequence[Article], gone: Gone) -> list[Prediction]:
     if any(POISON in article.text for article in articles):
         raise ValueError(f"cannot read {articles[0].text}")
     return [Prediction(article.text) for article in articles]
@@ -41,11 +43,11 @@ class Door:
         self.entered = threading.Semaphore(0)
         self.batches: list[list[str]] = []
 
-    def __call__(self, articles: Sequence[Article]) -> list[Prediction]:
+    def __call__(self, articles: Sequence[Article], gone: Gone) -> list[Prediction]:
         self.batches.append([article.text for article in articles])
         self.entered.release()
         assert self.open.wait(WAIT_S)
-        return echo(articles)
+        return echo(articles, gone)
 
 
 def test_a_long_article_is_read_in_no_batch_of_others() -> None:
@@ -64,7 +66,7 @@ def test_a_long_article_is_read_in_no_batch_of_others() -> None:
 
 @contextmanager
 def queue_of(
-    read: Callable[[Sequence[Article]], list[Prediction]] = echo,
+    read: Read = echo,
     *,
     threads: int = 1,
     max_pieces: int = 1_000_000,
@@ -166,10 +168,10 @@ class Steps:
         self.allowed = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
 
-    def __call__(self, articles: Sequence[Article]) -> list[Prediction]:
+    def __call__(self, articles: Sequence[Article], gone: Gone) -> list[Prediction]:
         self.entered.release()
         assert self.allowed.acquire(timeout=WAIT_S)
-        return echo(articles)
+        return echo(articles, gone)
 
     def wait(self) -> None:
         """Wait until the next batch is being read."""
@@ -298,7 +300,7 @@ def test_a_request_of_nothing_but_faults_fails_whole() -> None:
 
 
 def test_a_reader_that_loses_an_article_is_a_fault() -> None:
-    with queue_of(lambda articles: echo(articles)[1:]) as queue:
+    with queue_of(lambda articles, gone: echo(articles, gone)[1:]) as queue:
         fault = enter(queue, "خبر", "نبأ").done.exception(WAIT_S)
     assert isinstance(fault, RuntimeError) and "one prediction an article" in str(fault)
 
