@@ -13,7 +13,7 @@ from html import escape
 
 from annotations.agreement import paired
 from annotations.labels import LabelSchema, label_schema
-from annotations.schema import Document, Range, Span, crossing_pairs, nested_order
+from annotations.schema import Claim, Document, Range, Span, crossing_pairs, nested_order
 
 # Space inside a mark would tear the letters of a word apart where a clitic is joined to a name;
 # the type is a block of its own so that digits beside it do not drag it along.
@@ -29,13 +29,16 @@ mark { background: color-mix(in srgb, var(--c) 14%, transparent); color: inherit
   border-radius: 3px;
   border-block-end: 2px solid var(--c); padding: 0.1em 0; }
 mark::after { content: attr(data-type); display: inline-block; font: 0.6rem/1 sans-serif;
-  color: var(--c); margin-inline-start: 0.3em; vertical-align: super; }
-mark.only { outline: 2px dashed #d00; outline-offset: 2px; }
+  color: color-mix(in oklab, var(--c) 55%, CanvasText);
+  margin-inline-start: 0.3em; vertical-align: super; }
+mark.only, p.only { outline: 2px dashed #d00; outline-offset: 2px; }
 u { text-decoration: underline wavy 1.5px; text-underline-offset: 0.35em; }
 u.favor { text-decoration-color: #15803d; } u.against { text-decoration-color: #b91c1c; }
 table { border-collapse: collapse; } td, th { padding: 0.2rem 0.7rem; text-align: start; }
-td.favor { color: #15803d; } td.against { color: #b91c1c; } tr.only td { background: #d001; }
-.note { color: #b45309; }
+td.favor { color: color-mix(in oklab, #15803d 55%, CanvasText); }
+td.against { color: color-mix(in oklab, #b91c1c 55%, CanvasText); }
+tr.only td { background: #d001; }
+.note { color: color-mix(in oklab, #b45309 55%, CanvasText); }
 @media (max-width: 50rem) { .sides { grid-template-columns: 1fr; } }
 """
 
@@ -49,10 +52,7 @@ def diff_html(first: Sequence[Document], second: Sequence[Document], title: str)
     """A page of two annotations of the same documents; what only one has is outlined in dashes."""
     articles = []
     for a, b in paired(first, second):
-        sides = [
-            _side(mine, _Other(frozenset(theirs.entities or ()), frozenset(_stance_rows(theirs))))
-            for mine, theirs in ((a, b), (b, a))
-        ]
+        sides = [_side(mine, _Other.of(theirs)) for mine, theirs in ((a, b), (b, a))]
         articles.append(_article(a.id, sides))
     return _page(title, articles)
 
@@ -62,7 +62,16 @@ class _Other:
     """What the other annotation holds."""
 
     entities: frozenset[Span]
-    stances: frozenset[tuple[str, str, str]]
+    stances: frozenset[tuple[str, str, str]] = frozenset()
+    claims: frozenset[Claim] = frozenset()
+    topic: str | None = None
+
+    @classmethod
+    def of(cls, document: Document) -> _Other:
+        """All that an annotation of a document holds."""
+        stances, claims = _stance_rows(document), document.claims or ()
+        entities = frozenset(document.entities or ())
+        return cls(entities, frozenset(stances), frozenset(claims), document.topic)
 
 
 def _page(title: str, articles: Sequence[str]) -> str:
@@ -95,7 +104,9 @@ def _side(document: Document, other: _Other | None = None) -> str:
             f"{_safe(second.label)} [{second.start}, {second.end})</p>"
         )
     if document.topic is not None:
-        parts.append(f"<p>الموضوع: {_safe(schema.topics.get(document.topic, document.topic))}</p>")
+        alone = _only(other is not None and document.topic != other.topic)
+        topic = _safe(schema.topics.get(document.topic, document.topic))
+        parts.append(f"<p{alone}>الموضوع: {topic}</p>")
     rows = [
         f"<tr{_only(other is not None and row not in other.stances)}><td>{_safe(row[0])}</td>"
         f'<td class="{_safe(row[1])}">{_safe(schema.stances.get(row[1], row[1]))}</td>'
@@ -103,7 +114,8 @@ def _side(document: Document, other: _Other | None = None) -> str:
         for row in _stance_rows(document)
     ]
     rows += [
-        f"<tr><td>{_safe(claim.text)}</td><td>{_safe(claim.label)}</td><td></td></tr>"
+        f"<tr{_only(other is not None and claim not in other.claims)}><td>{_safe(claim.text)}</td>"
+        f"<td>{_safe(claim.label)}</td><td></td></tr>"
         for claim in document.claims or ()
     ]
     return "\n".join([*parts, "<table>" + "\n".join(rows) + "</table>"])
@@ -120,7 +132,7 @@ def _stance_rows(document: Document) -> list[tuple[str, str, str]]:
 
 def marked_text(document: Document, other: frozenset[Span] | None = None) -> str:
     """The escaped text with a mark for each entity; those that `other` lacks are outlined."""
-    compared = None if other is None else _Other(other, frozenset())
+    compared = None if other is None else _Other(other)
     return _text(document, label_schema(), compared)
 
 

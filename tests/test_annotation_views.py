@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from hypothesis import given, settings
@@ -103,7 +104,14 @@ def test_two_annotations_stand_side_by_side_with_their_differences() -> None:
     assert marks(page).texts == [TEXT, TEXT]
     only = re.findall(r'<mark class="only"[^>]*data-type="(\w+)"', page)
     assert only == ["ORG", "PERS", "ORG"]
-    assert page.count('<tr class="only">') == 1
+    assert page.count('<tr class="only">') == 2  # the stance and the claim
+    assert page.count('<p class="only">') == 1  # the topic
+    same = replace(other, stances=DOCUMENT.stances, claims=DOCUMENT.claims, topic=DOCUMENT.topic)
+    agreed = diff_html([DOCUMENT], [same], "a")
+    assert '<tr class="only">' not in agreed and '<p class="only">' not in agreed
+    told = replace(same, claims=(Claim("تكلم سالم.", "disagree"),), topic="economy")
+    page = diff_html([DOCUMENT], [told], "a")
+    assert page.count('<tr class="only">') == page.count('<p class="only">') == 2
 
 
 def test_the_blind_annotations_can_be_compared() -> None:

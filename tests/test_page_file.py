@@ -89,3 +89,20 @@ def test_several_articles_are_a_shelf_and_an_error_is_told(door: Door, tmp_path:
         expect(page.locator(".shelf mark.entity")).to_have_count(4)
         page.locator(".shelf summary", has_text="نص آخر").click()
         expect(page.locator(".shelf > li").last.locator(".failure")).to_contain_text("النص فارغ")
+
+
+def test_all_names_of_all_articles_are_on_paper(door: Door, tmp_path: Path) -> None:
+    text = " ثم ".join(f"محمد{letter}" for letter in "ابتثجحخدذرزسشص")
+    starts = [i for i in range(len(text)) if text.startswith("محمد", i)]
+    names = tuple(
+        Entity(
+            f"e{i}", at, at + 5, text[at : at + 5], "PERS", None, 0.9, text[at : at + 5], f"e{i}"
+        )
+        for i, at in enumerate(starts)
+    )
+    read = Prediction("a", names, groups=entity_groups(names, len(text)))
+    with door.visit(written(tmp_path, *[(Article(text, id="a"), read)] * 2)) as page:
+        expect(page.locator(".shelf > li")).to_have_count(2)
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        for article in page.locator(".shelf > li").all():
+            expect(article.locator(".names tbody tr")).to_have_count(len(names))

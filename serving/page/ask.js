@@ -3,9 +3,10 @@
 
 const TIMEOUT_MS = 120000;
 
-/** The JSON of an answer; throws {plain, message, requestId, needsKey} when there is none. */
-async function ask(path, body) {
-  const options = { signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Accept: "application/json" } };
+/** The JSON of an answer; throws {plain, message, requestId, needsKey} when there is none, {left} once `signal` says so. */
+async function ask(path, body, signal = null) {
+  const ends = [AbortSignal.timeout(TIMEOUT_MS), signal].filter(Boolean);
+  const options = { signal: AbortSignal.any(ends), headers: { Accept: "application/json" } };
   const key = access.key;
   if (key) options.headers.Authorization = `Bearer ${key}`;
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
@@ -16,6 +17,7 @@ async function ask(path, body) {
     response = await fetch(path, options);
     answer = await response.json().catch(() => null);
   } catch (error) {
+    if (signal?.aborted) throw { left: true };
     throw { plain: PLAIN[error.name === "TimeoutError" ? 408 : 0], message: String(error.message ?? error) };
   }
   if (response.ok && answer !== null) return answer;
@@ -27,12 +29,12 @@ async function ask(path, body) {
   throw { plain, message: parts.join(": "), requestId: error.request_id, needsKey };
 }
 
-/** The one prediction of an article; throws like `ask`. */
-async function tag(article) {
+/** {prediction, model} of an article; throws like `ask`. */
+async function tag(article, signal = null) {
   const request = { id: "page", text: article.text, targets: article.targets ?? "auto" };
   if (article.title) request.title = article.title;
   if (article.claims?.length) request.claims = article.claims;
-  const { results } = await ask("v1/tag", { articles: [request], options: {} });
+  const { results, model } = await ask("v1/tag", { articles: [request], options: {} }, signal);
   if (results[0].error) throw articleFailure(results[0].error);
-  return results[0];
+  return { prediction: results[0], model };
 }

@@ -27,7 +27,7 @@ function attitudeCard({ about, label, arabic, confidence, pieces, quotes }) {
   const verdict = el("span", { class: "verdict" }, arabic);
   const share = el("span", { class: "percent" }, el("span", { class: "word" }, "الثقة "), el("bdi", {}, percent(confidence)));
   const opener = el("button", { type: "button", "aria-expanded": "false" },
-    el("span", { class: "about", dir: "auto" }, about), verdict,
+    el("span", { class: "about", dir: dirOf(about) }, about), verdict,
     el("span", { class: "measure" }, meter(confidence), share));
   const list = el("ol", { class: "evidence", hidden: true });
   const card = el("li", { class: "attitude", "data-label": label }, opener, list);
@@ -36,7 +36,7 @@ function attitudeCard({ about, label, arabic, confidence, pieces, quotes }) {
   if (!quotes.length) list.append(el("li", {}, el("p", {}, "لم تُحدَّد جمل بعينها.")));
   quotes.forEach((quote, i) => {
     const jump = () => lamp.light(found, i, true);
-    list.append(el("li", {}, button({ class: "quote", dir: "auto" }, jump, `«${quote}»`)));
+    list.append(el("li", {}, button({ class: "quote", dir: dirOf(quote) }, jump, `«${quote}»`)));
   });
   opener.addEventListener("focus", () => {
     if (opener.matches(":focus-visible") && lamp.found !== found) lamp.light(found, 0, wide.matches);
@@ -60,8 +60,9 @@ function attitudeSection(title, found, experimental, asking = null) {
 
 /** A field for a target of the reader's own; `ask` has the article read for it and draws it anew, or throws. */
 function targetField(names, ask) {
-  const field = el("input", { type: "text", dir: "auto", autocomplete: "off", list: "target-names", maxlength: "200",
+  const field = el("input", { type: "text", autocomplete: "off", list: "target-names",
     "aria-describedby": "target-hint target-problem" });
+  turning(field);
   const send = el("button", { type: "submit", class: "primary" }, "اسأل");
   const problem = el("div", { class: "failure", id: "target-problem", role: "alert", hidden: true });
   const options = names.map((name) => el("option", { value: name }));

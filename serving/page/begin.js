@@ -10,12 +10,12 @@ function begin() {
     if (!tip.element.hidden) tip.hide();
     else if (lamp.found) lamp.close();
   });
-  window.addEventListener("beforeprint", () => {
-    for (const names of document.querySelectorAll(".names")) names.showAll();
-  });
   const data = byId("khabar-data");
   if (data) startShelf(JSON.parse(data.textContent));
   else startLive();
+  window.addEventListener("beforeprint", () => { // after the shelf has drawn what was closed
+    for (const names of document.querySelectorAll(".names")) names.showAll();
+  });
 }
 
 begin();

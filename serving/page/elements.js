@@ -22,6 +22,18 @@ function paint(element, properties) {
   return element;
 }
 
+/** The side from which words are read: that of Arabic wherever there is any, whatever name they begin with. */
+function dirOf(words) {
+  return /\p{Script=Arabic}/u.test(words) || !/\p{L}/u.test(words) ? "rtl" : "ltr";
+}
+
+/** Lets a field turn to the side of what is written in it. */
+function turning(field) {
+  const turn = () => (field.dir = dirOf(field.value));
+  field.addEventListener("input", turn);
+  turn();
+}
+
 /** A button that does something; `attributes` as for `el`. */
 function button(attributes, act, ...children) {
   const element = el("button", { type: "button", ...attributes }, ...children);

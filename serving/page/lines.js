@@ -62,7 +62,7 @@ function within(spans, from, to) {
 
 /** One line of the article: parts that are evidence become elements that can light up, the rest is plain. */
 function drawLine(line, view) {
-  const element = el(line.kind, { dir: "auto", class: line.apart ? "apart" : null });
+  const element = el(line.kind, { dir: dirOf(view.text.slice(line.start, line.end)), class: line.apart ? "apart" : null });
   const pieces = within(view.evidence, line.start, line.end);
   const cuts = new Set([line.start, line.end, ...pieces.flatMap((piece) => [piece.start, piece.end])]);
   const edges = [...cuts].sort((a, b) => a - b);

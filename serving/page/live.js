@@ -6,12 +6,23 @@ function startLive() {
   const state = { labels: {}, model: {}, known: false, seed: null, now: null, turn: 0 };
   const say = (words) => (byId("status").textContent = words);
 
-  /** `entry` is {article, prediction, look}; it is what the page shows from now on. */
+  /** `entry` is {article, prediction, model, look}; it is what the page shows from now on. */
   function show(entry) {
     state.now = entry;
     lamp.out();
     tip.hide();
-    place.replaceChildren(reading(entry, state.labels, state.model, askTarget));
+    const model = { ...state.model, ...entry.model };
+    showModel(model);
+    place.replaceChildren(reading(entry, state.labels, model, askTarget));
+  }
+  /** Has an article read and the labels learnt; another model than the known one may have other labels. */
+  async function read(article, signal) {
+    const [answer] = await Promise.all([tag(article, signal), learn()]);
+    if (answer.model.version !== state.model.version) {
+      state.known = false;
+      await learn();
+    }
+    return { article, ...answer, look: freshLook() };
   }
   function emptySheet() {
     const sheet = el("article", { class: "sheet" }, el("div", { class: "text" }, ...waiting(9)));
@@ -23,7 +34,6 @@ function startLive() {
     if (state.known) return;
     const [labels, model] = await Promise.all([ask("v1/labels"), ask("v1/model")]);
     Object.assign(state, { labels, model, known: true });
-    showModel(model);
   }
   /** The text stays if it came; boxes that would wait for ever go. */
   function giveUp(error) {
@@ -40,12 +50,13 @@ function startLive() {
       const [article] = await Promise.all([ask("v1/seed"), learn()]);
       if (turn !== state.turn) return;
       show({ article, prediction: null, look: freshLook() });
-      state.seed = { article, prediction: await tag(article), look: freshLook() };
+      state.seed = await read(article);
       if (turn !== state.turn) return;
       show(state.seed);
       say("قُرئ المقال");
     } catch (error) {
-      if (turn === state.turn) giveUp(error);
+      if (turn !== state.turn) return;
+      giveUp(error);
       say("");
     }
   }
@@ -58,13 +69,13 @@ function startLive() {
     place.focus({ preventScroll: true });
     return null;
   }
-  async function readPasted(article) {
-    const turn = ++state.turn;
-    const [prediction] = await Promise.all([tag(article), learn()]);
-    if (turn !== state.turn) return;
+  /** What comes of a refusal is for the panel to say: what was being read before goes on. */
+  async function readPasted(article, signal) {
+    const entry = await read(article, signal);
+    state.turn += 1;
     byId("failure").hidden = true;
     byId("back").hidden = false;
-    show({ article, prediction, look: freshLook() });
+    show(entry);
     byId("panel").close();
     say("قُرئ المقال");
     window.scrollTo({ top: 0 });
@@ -75,7 +86,7 @@ function startLive() {
     const entry = state.now;
     const known = entry.prediction.stances.findIndex((stance) => stance.target === words);
     if (known >= 0) return toStance(known);
-    const { stances } = await tag({ ...entry.article, targets: [words], claims: [] });
+    const { stances } = (await tag({ ...entry.article, targets: [words], claims: [] })).prediction;
     if (!stances.length) throw { plain: "لم تجب الخدمة عن هذا الهدف." };
     entry.prediction = { ...entry.prediction, stances: [...entry.prediction.stances, ...stances] };
     if (state.now !== entry) return null;

@@ -46,7 +46,7 @@ function marksOf(root, labels, entities, filter) {
   }
   function quiet(event) {
     const mark = event.target.closest?.("mark.entity");
-    if (!mark) return;
+    if (!mark || event.pointerType === "touch") return; // a finger that is lifted stays where it was
     together(mark, false);
     tip.hide(event.type === "focusout" ? 0 : 160);
   }

@@ -75,7 +75,7 @@ function sortHead(key, words, down, look, draw) {
 function nameRow(group, most, labels, marks, places, filter) {
   const type = typeOf(labels, group.label);
   const row = { name: group.name, type: type.arabic, salience: group.salience, count: 0 };
-  const go = button({ class: "name", dir: "auto" }, () => {
+  const go = button({ class: "name", dir: dirOf(group.name) }, () => {
     if (lamp.found === row.found) return lamp.step(1);
     row.found.ranges = shown().map((id) => marks.elementsOf(id)).filter((elements) => elements.length);
     return lamp.light(row.found, 0, true);

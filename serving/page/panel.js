@@ -1,11 +1,12 @@
 "use strict";
 /* The dialog in which another article is pasted. */
 
-/** `send` reads the article of the dialog or throws; `limit()` is how many code points it may have, once that is known. */
+/** `send` reads the article of the dialog or throws, and gives up when the dialog is closed; `limit()` is how many code points it may have, once that is known. */
 function startPanel(send, limit) {
   const [panel, form, text, problem] = [byId("panel"), byId("form"), byId("text"), byId("problem")];
   const submit = byId("submit");
   let busy = false;
+  let leaving = null; // of what is being read
   const codePoints = () => codePointTable(text.value).length - 1;
   const count = () => {
     const most = limit() === null ? "" : ` من ${number.format(limit())}`;
@@ -33,9 +34,11 @@ function startPanel(send, limit) {
     else if (limit() !== null && codePoints() > limit()) refuse("limit");
     else {
       setBusy(true);
+      leaving = new AbortController();
       try {
-        await send(asked());
+        await send(asked(), leaving.signal);
       } catch (error) {
+        if (error.left) return;
         drawFailure(problem, failureOf(error), error.needsKey ? read : null);
         problem.scrollIntoView({ block: "nearest" });
       } finally {
@@ -51,6 +54,8 @@ function startPanel(send, limit) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) read();
   });
   text.addEventListener("input", count);
+  for (const field of [text, byId("targets"), byId("claim")]) turning(field);
+  panel.addEventListener("close", () => leaving?.abort());
   byId("close").addEventListener("click", () => panel.close());
   byId("open").addEventListener("click", () => {
     panel.showModal();

@@ -44,8 +44,8 @@ function spansOf(entities, toUtf16) {
 
 function drawText(body, article, view) {
   const title = article.title?.trim();
-  const titled = Boolean(title) && !view.text.trimStart().startsWith(title);
-  if (titled) body.append(el("h2", { dir: "auto" }, article.title));
+  const titled = Boolean(title) && view.text.trimStart().split("\n", 1)[0].trim() !== title;
+  if (titled) body.append(el("h2", { dir: dirOf(title) }, article.title));
   body.append(...linesOf(view.text, titled).map((line) => drawLine(line, view)));
 }
 

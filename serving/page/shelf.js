@@ -26,7 +26,7 @@ function startShelf({ items, labels, model }) {
   }
   const shelf = el("ol", { class: "shelf" });
   for (const item of items) {
-    const summary = el("summary", {}, el("span", { class: "name" }, el("bdi", {}, firstLine(item.article))),
+    const summary = el("summary", {}, el("span", { class: "name" }, el("bdi", { dir: dirOf(firstLine(item.article)) }, firstLine(item.article))),
       el("span", { class: "brief" }, briefOf(item.prediction, labels)));
     const details = el("details", {}, summary);
     const open = () => details.children.length === 1 && details.append(draw(item));
