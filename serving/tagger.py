@@ -25,6 +25,7 @@ from serving.mentions import (
     link_mentions,
     salient_targets,
 )
+from serving.paragraphs import decode_apart, paragraph_starts
 from serving.prediction import Article, Attitude, Labelled, Prediction, article_problem
 from serving.reader import Reader, Reading
 from serving.runtime import Backend, Device, Floats
@@ -145,13 +146,9 @@ class Tagger:
             return Prediction(article.id, error=str(error))
 
     def _mentions(self, text: str, reading: Reading, head: Head, own: bool = True) -> list[Mention]:
-        logits = reading.words[head.name]
-        if head.kind == "nested":
-            by_type = logits.reshape(len(logits), len(head.labels), 3)
-            tagged = decode_nested(by_type, head.labels, head.transitions)
-        else:
-            tagged = decode_flat(logits, head.tags, head.scheme)
         words = [reading.encoded.words[i] for i in reading.word_index.tolist()]
+        starts = paragraph_starts(text, words)
+        tagged = decode_apart(reading.words[head.name], starts, partial(_decode, head))
         if own:
             tagged = mend(text, words, tagged)
         begin = clitic_cutter(text, self.bundle.lexicon)
@@ -176,6 +173,13 @@ class Tagger:
         if not asked:
             return ()
         return attitudes(self.reader, self.bundle.head(name), read, title, asked)
+
+
+def _decode(head: Head, logits: Floats) -> list[TaggedSpan]:
+    if head.kind == "nested":
+        by_type = logits.reshape(len(logits), len(head.labels), 3)
+        return decode_nested(by_type, head.labels, head.transitions)
+    return decode_flat(logits, head.tags, head.scheme)
 
 
 def text_logits(head: Head, reading: Reading, title: Reading | None) -> Floats:
