@@ -8,7 +8,6 @@ pipes. The child ends when the worker is gone in any way; a child that dies is r
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import subprocess
@@ -17,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -27,26 +25,25 @@ from typing import TYPE_CHECKING, cast
 
 from annotations.catalogue import sha256
 from annotations.errors import KhabarError
-from serving import logs
+from serving import logs, model_child
 from serving.bundle import MANIFEST, Bundle
+from serving.model_child import Asked, GiveUp, Loaded, Told
 from serving.prediction import Article, Prediction
 from serving.queue import CallersGoneError, Gone
 
 if TYPE_CHECKING:  # a worker does without ONNX Runtime
     from serving.reader import OnRead
     from serving.runtime import Device
-    from serving.tagger import Tagger
 
 # SIGINT and SIGTERM reach a whole group of processes; the worker says when its child ends. Run by
-# -m the classes of this module would be other ones than the worker's.
+# -m the classes of its module would be other ones than the worker's.
 START = f"""
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-from {__name__} import main
+from {model_child.__name__} import main
 main()
 """
-NICE = 5  # the worker goes first: it has little to do, and callers wait for it
 LOAD_S, STOP_S = 120, 10  # after which a child is killed
 RETRY_S = 5.0  # between tries to replace a child that cannot be started
 GONE_S = 0.2  # between looks whether anybody still waits for a batch
@@ -64,44 +61,6 @@ class ReadingFault(Exception):
     def __init__(self, places: str) -> None:
         super().__init__(places)
         self.places = places
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A batch on its way to the child."""
-
-    articles: Sequence[Article]
-    max_code_points: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _GiveUp:
-    """Said to a child that is reading: nobody waits for it any more."""
-
-
-class _GivenUp(Exception):
-    """Raised in the child between two batches of the model, once it is told to give up."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the child says of a batch: predictions and the pieces read, or where it failed, or that
-    it was given up.
-    """
-
-    predictions: list[Prediction]
-    pieces: int = 0
-    unknown: int = 0
-    fault: str | None = None
-    given_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """What the child says first: the sha256 of the `bundle.json` it read, or why there is none."""
-
-    manifest: str | None = None
-    problem: str | None = None
 
 
 class _Child:
@@ -136,7 +95,7 @@ class _Child:
         try:
             if not end.poll(LOAD_S):
                 raise ModelProcessError(f"{folder}: not loaded within {LOAD_S} s; start again")
-            loaded = cast(_Loaded, end.recv())
+            loaded = cast(Loaded, end.recv())
         except (EOFError, OSError):
             code = self.process.wait(STOP_S)
             told = f"{folder}: the model's process ended while loading (exit {code}); see the log"
@@ -146,16 +105,16 @@ class _Child:
         self.free.put(end)
         return loaded.manifest
 
-    def ask(self, asked: _Asked, gone: Gone) -> _Told:
+    def ask(self, asked: Asked, gone: Gone) -> Told:
         """The child's answer about a batch; EOFError or OSError when it died."""
         end = self.free.get()
         try:
             end.send(asked)
             while not end.poll(GONE_S):
                 if gone():
-                    end.send(_GiveUp())
+                    end.send(GiveUp())
                     break
-            return cast(_Told, end.recv())
+            return cast(Told, end.recv())
         except (EOFError, OSError):
             raise
         except BaseException:
@@ -215,7 +174,7 @@ class ModelProcess:
         Whatever was being read when the child died is read again with nothing beside it, so that
         none is blamed for another's fault.
         """
-        asked = _Asked(articles, max_code_points)
+        asked = Asked(articles, max_code_points)
         with self._turns.shared():
             told = self._told(asked, gone)
         if told is None:
@@ -237,11 +196,11 @@ class ModelProcess:
             self._closed = True
             self._child.stop()
 
-    def _told(self, asked: _Asked, gone: Gone) -> _Told | None:
+    def _told(self, asked: Asked, gone: Gone) -> Told | None:
         """What the child says of a batch; None when it died, and then another one is there."""
         child = self._child
         if gone():
-            return _Told([], given_up=True)
+            return Told([], given_up=True)
         try:
             return child.ask(asked, gone)
         except (EOFError, OSError):
@@ -302,67 +261,3 @@ class _Turns:
             finally:
                 self._wanted_alone -= 1
                 self._changed.notify_all()
-
-
-def _read(tagger: Tagger, asked: _Asked, read: threading.local) -> _Told:
-    read.pieces = read.unknown = 0
-    try:
-        predictions = tagger.tag(asked.articles, asked.max_code_points)
-    except _GivenUp:
-        return _Told([], given_up=True)
-    except (
-        BaseException
-    ) as fault:  # its words may quote an article; a panic of Rust is no Exception
-        return _Told([], fault=logs.fault_places(fault))
-    return _Told(predictions, read.pieces, read.unknown)
-
-
-def _serve(tagger: Tagger, end: Connection, read: threading.local) -> None:
-    """Answer the batches of one pipe until its other end is closed."""
-    read.end = end
-    with suppress(EOFError, OSError):
-        while True:
-            asked = end.recv()
-            if isinstance(asked, _Asked):  # else it was to give up what it had just read
-                end.send(_read(tagger, asked, read))
-
-
-def main() -> None:
-    """The life of a child: load the bundle, say so, read until standard input ends."""
-    folder, device, choice, *numbers = sys.argv[1:]
-    logs.configure_alone(cast(logs.Choice, choice))
-    ends = [Connection(int(number)) for number in numbers]
-    from serving.tagger import Tagger
-
-    try:
-        tagger = Tagger.from_bundle(Path(folder), threads=1, device=cast("Device", device))
-        loaded = _Loaded(sha256(Path(folder) / MANIFEST))
-    except KhabarError as error:
-        loaded = _Loaded(problem=str(error))
-    with suppress(OSError):
-        ends[0].send(loaded)
-    if loaded.problem is None:
-        _start_reading(tagger, ends)
-    sys.stdin.buffer.read()  # nothing ever comes
-    os._exit(0)
-
-
-def _start_reading(tagger: Tagger, ends: Sequence[Connection]) -> None:
-    """Start a thread for each pipe."""
-    read = threading.local()
-
-    def count(pieces: int, unknown: int) -> None:
-        read.pieces += pieces
-        read.unknown += unknown
-
-    def give_up_when_told() -> None:
-        if read.end.poll():
-            read.end.recv()
-            raise _GivenUp
-
-    tagger.reader.on_read = count
-    tagger.reader.before_batch = give_up_when_told
-    gc.freeze()  # what is here now stays: no collection need look at it again
-    os.nice(NICE)
-    for end in ends:
-        threading.Thread(target=_serve, args=(tagger, end, read), daemon=True).start()

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from serving import model_process
+from serving import model_child
 from serving.tagger import Tagger
 
 DEADLY, WRONG, PANIC = "قاتل", "خاطئ", "هلع"
@@ -33,4 +33,4 @@ def poisonable(self: Tagger, articles: Sequence[Any], max_code_points: int | Non
 def main() -> None:
     """The life of such a child."""
     Tagger.tag = poisonable  # type: ignore[method-assign]
-    model_process.main()
+    model_child.main()

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving import model_process
+from serving import model_child, model_process
 from serving.bundle import DEFAULT_FOLDER, MANIFEST, MODEL
 from serving.model_process import ModelProcess, ModelProcessError, ReadingFault
 from serving.prediction import Article
@@ -97,7 +97,7 @@ def test_it_steps_back_for_the_worker_and_ignores_the_signals_of_a_group(
     model: ModelProcess,
 ) -> None:
     child = child_of(model)
-    assert child.nice() == psutil.Process().nice() + model_process.NICE
+    assert child.nice() == psutil.Process().nice() + model_child.NICE
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGTERM)
     assert len(model.tag(ARTICLES)) == len(ARTICLES)
