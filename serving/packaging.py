@@ -30,15 +30,14 @@ from serving.model_store import ALIAS, store_bundle
 
 SERVICE = "service:NewsService"
 PYTHON = "3.11"
-LEFT_OUT = frozenset(  # gold, recipes and the bundle that is in the model store
-    {
-        "annotations/ant",
-        "annotations/authored",
-        "configs/adapt",
-        "configs/data",
-        "configs/train",
-        "serving/default_bundle",
-    }
+LEFT_OUT = (  # gold, recipes and the bundle that is in the model store
+    "annotations/ant",
+    "annotations/authored",
+    "annotations/seed/*.jsonl",
+    "configs/adapt",
+    "configs/data",
+    "configs/train",
+    "serving/default_bundle",
 )
 NOT_SERVED = frozenset({"scikit-learn", "seqeval"})  # they score, and training/ is not in a Bento
 TRAINS = frozenset({"torch", "transformers", "datasets", "ray"})
@@ -131,7 +130,7 @@ def _copy_rooms(folder: Path) -> None:
             return [
                 name
                 for name in names
-                if name == "__pycache__" or (below / name).as_posix() in LEFT_OUT
+                if name == "__pycache__" or any(map((below / name).match, LEFT_OUT))
             ]
 
         shutil.copytree(source, folder / room, ignore=left_out)
@@ -146,8 +145,15 @@ def _folder_of(room: str) -> Path:
 
 def _export(bento: bentoml.Bento, out: Path) -> Path:
     """The file that a Bento went to, its bundle inside."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return Path(bento.export(str(out)))
+    out = out.absolute()  # BentoML looks for a relative path at the root of the disk
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(bento.export(str(out)))
+    except OSError as error:
+        raise PackagingError(
+            f"{out}: cannot be written ({error.strerror or error}); {bento.tag} is in the Bento "
+            f"store, write it to another place with `bentoml export {bento.tag} FILE`"
+        ) from None
 
 
 def pinned_requirements() -> list[str]:

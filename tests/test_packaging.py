@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 import serving.packaging
 from annotations.seed import seed_text
 from serving.bundle import DEFAULT_FOLDER, BundleError
-from serving.packaging import PackagingError, build, pinned_requirements
+from serving.packaging import PackagingError, _export, build, pinned_requirements
 from serving.prediction import Article
 from serving.tagger import Tagger
 
@@ -86,9 +86,10 @@ def home(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("bentoml")
     words = ("-m", "khabar", "build", "--bundle", DEFAULT_FOLDER, "--version", "1.0", "--out")
     more = NOT_FETCHING | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": ""}
-    done = python(*words, home / "out" / "khabar.tar", cwd=home, home=home, **more)
+    done = python(*words, "out/khabar.tar", cwd=home, home=home, **more)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{TAG}\n"
+    assert done.stderr.endswith(f"exported to {home / 'out' / 'khabar.tar'}\n")
     return home
 
 
@@ -167,6 +168,7 @@ def test_a_bento_holds_the_code_that_serves_and_no_more(bento: Path) -> None:
     }  # fmt: skip
     assert {"serving/service.py", "serving/page/index.html", "configs/serving.yaml"} <= names
     assert "annotations/seed/article.txt" in names
+    assert not [name for name in names if name.endswith(".jsonl")]
     gold = {"annotations/authored", "annotations/ant", "configs/train", "serving/default_bundle"}
     assert not gold & names
     assert not [name for name in names if "__pycache__" in name]
@@ -288,6 +290,20 @@ def test_a_bento_is_not_overwritten(bento: Path, home: Path, site: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("khabar: khabar:1.0 is in the Bento store already; give another")
     assert (bento / "bento.yaml").read_bytes() == before
+
+
+def test_a_bento_that_cannot_be_exported_says_how_to_export_it(tmp_path: Path) -> None:
+    class Stored:
+        tag = TAG
+
+        def export(self, path: str) -> str:
+            raise PermissionError(13, "Permission denied", path)
+
+    (tmp_path / "file").touch()
+    words = rf"cannot be written \({{}}\); {TAG} is in the Bento store.*`bentoml export {TAG} FILE`"
+    for out, why in (("khabar.bento", "Permission denied"), ("file/khabar.bento", "File exists")):
+        with pytest.raises(PackagingError, match=words.format(why)):
+            _export(Stored(), tmp_path / out)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_a_tag_or_a_bundle_is_refused(tmp_path: Path) -> None:
