@@ -72,13 +72,14 @@ def read_settings(text: str, name: str, shipped: dict[str, Any] | None = None) -
         raw: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not YAML: {error}") from None
-    if shipped is not None and isinstance(raw, dict):
-        raw = {**shipped, **raw}
+    if raw is not None and not isinstance(raw, dict):
+        raise ConfigError(f"{name} holds a YAML {type(raw).__name__}; write KEY: VALUE lines")
+    raw = {**(shipped or {}), **(raw or {})}
     try:
         return ServeSettings.model_validate(raw)
     except ValidationError as error:
         found = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in found["loc"]) or "the file"
+    key = ".".join(str(part) for part in found["loc"])
     known = ", ".join(ServeSettings.model_fields)
     if found["type"] == "extra_forbidden":
         raise ConfigError(f"{name}: unknown key {key!r}; use {known}")

@@ -38,7 +38,9 @@ def test_the_shipped_settings_are_the_limits_of_the_contract() -> None:
     [
         ("prot: 3000", "serving.yaml: .*host"),
         ("{", "serving.yaml is not YAML"),
-        ("[]", "serving.yaml: the file"),
+        ("- port: 3000", "serving.yaml holds a YAML list; write KEY: VALUE lines"),
+        ("3000", "serving.yaml holds a YAML int; write KEY: VALUE lines"),
+        ("", "serving.yaml: host: Field required"),
         ("port: '3000'", "serving.yaml"),
     ],
 )
@@ -65,6 +67,10 @@ def test_a_file_of_ones_own_replaces_what_it_names(
             serve_settings()
         own.write_text("port: 4000")
         assert (serve_settings().port, serve_settings().host) == (4000, "127.0.0.1")
+        for nothing in ("", "# port: 4000\n"):
+            serve_settings.cache_clear()
+            own.write_text(nothing)
+            assert serve_settings().port == 3000
     finally:
         serve_settings.cache_clear()
 
