@@ -216,12 +216,26 @@ def asked_problem(article: Article) -> str | None:
                     f"{name}[{i}] has {len(phrase)} code points; the service takes 1 to "
                     f"{MAX_PHRASE_CODE_POINTS} that are not all blanks, shorten it"
                 )
+    if article.targets != "auto":
+        try:
+            targets_of(article.targets)
+        except ValueError as error:
+            return f"targets: {error}"
     return None
 
 
 def is_phrase(text: str) -> bool:
     """Whether the service takes a text as a target or claim."""
     return bool(text.strip()) and len(text) <= MAX_PHRASE_CODE_POINTS
+
+
+def targets_of(phrases: Sequence[str]) -> Targets:
+    """The targets that phrases ask about: `auto` alone is no phrase, beside others a ValueError."""
+    if "auto" not in phrases:
+        return tuple(phrases)
+    if set(phrases) == {"auto"}:
+        return "auto"
+    raise ValueError("auto asks about the main actors; ask about others without it")
 
 
 def asked_phrases(article: Article) -> list[tuple[str, tuple[str, ...]]]:

@@ -47,7 +47,7 @@ def test_a_bare_text_is_enough() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [(None, ()), ([], ()), ("auto", "auto"), (["بغداد", "auto"], ("بغداد", "auto"))],
+    [(None, ()), ([], ()), ("auto", "auto"), (["auto"], "auto"), (["بغداد"], ("بغداد",))],
 )
 def test_targets_are_none_auto_or_phrases(asked: object, given: object) -> None:
     request = parse_request(json.dumps(article(targets=asked)).encode())
@@ -111,6 +111,7 @@ def test_what_is_no_json_is_a_400(body: bytes) -> None:
         (article(targets="all"), "articles[0].targets"),
         (article(targets=5), "articles[0].targets"),
         (article(targets=["x"] * 17), "articles[0].targets"),
+        (article(targets=["x", "auto"]), "articles[0].targets"),
         (article(targets=["x", 5]), "articles[0].targets[1]"),
         (article(targets=["x", " \t"]), "articles[0].targets[1]"),
         (article(targets=["x" * 501]), "articles[0].targets[0]"),
@@ -190,6 +191,11 @@ def test_a_refusal_says_what_would_do(field: str, value: object, words: str) -> 
 def test_wrong_targets_are_told_all_that_would_do() -> None:
     words = 'articles[0].targets must be "auto", a list of strings or null'
     assert refusal(article(targets="all")).message == words
+
+
+def test_automatic_targets_stand_alone() -> None:
+    words = 'articles[0].targets holds "auto" beside others; ask about the main actors or about'
+    assert refusal(article(targets=["auto", "بغداد"])).message.startswith(words)
 
 
 def test_every_message_can_be_filled_in() -> None:

@@ -99,6 +99,7 @@ def test_rejects_are_told_and_fail_under_strict_alone(tmp_path: Path, given: Pat
         (["missing.jsonl", "out"], "missing.jsonl: cannot be read"),
         (["--column", "text", "a", "out"], "--column text: write FIELD=NAME"),
         (["--sample", "2", "a", "out"], "--sample 2.0: give a share"),
+        (["--target", "auto", "--target", "x", "a", "out"], "--target auto asks about the main"),
         (["out"], "Missing argument"),
     ],
 )
@@ -109,6 +110,14 @@ def test_what_cannot_begin_exits_with_two(
     done = Done(*words)
     assert done.status == 2 and complaint in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_automatic_targets_that_are_given_twice_are_the_same_job(
+    tmp_path: Path, given: Path
+) -> None:
+    assert Done("--target", "auto", given, tmp_path / "out").status == 0
+    again = Done("--target", "auto", "--target", "auto", given, tmp_path / "out")
+    assert "(1 were done already)" in again.out
 
 
 def test_another_job_in_the_output_exits_with_two(tmp_path: Path, given: Path) -> None:

@@ -77,13 +77,19 @@ def test_questions_of_a_row_go_before_those_of_the_job(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.jsonl",
         "\n".join(
-            [line(), line(targets=["بغداد"], claims=["زار"]), line(targets="auto", claims=[])]
+            [
+                line(),
+                line(targets=["بغداد"], claims=["زار"]),
+                line(targets="auto", claims=[]),
+                line(targets=["auto"]),
+            ]
         ),
     )
     found = read(path, targets=("محمد",), claims=("غادر",))
     assert [(a.targets, a.claims) for a in found if isinstance(a, Article)] == [
         (("محمد",), ("غادر",)),
         (("بغداد",), ("زار",)),
+        ("auto", ("غادر",)),
         ("auto", ("غادر",)),
     ]
 

@@ -37,6 +37,7 @@ from tests.files import write
         (line(title=5), "type"),
         (line(targets={"a": 1}), "type"),
         (line(claims=[1]), "type"),
+        (line(targets=["auto", "بغداد"]), "targets"),
         ('{"id": "\\ud800", "text": "x"}', "surrogates"),
         (line(text="ا" * 51), "too_long"),
         (line(title="ا" * 51), "too_long"),

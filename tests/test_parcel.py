@@ -68,14 +68,16 @@ def test_an_article_that_no_request_can_hold_harms_no_other(service: Service) ->
 def test_an_article_of_which_too_much_is_asked_harms_no_other(service: Service) -> None:
     plain, names = Article("محمد"), tuple(map(str, range(17)))
     asked = [Article("محمد", "a", targets=names), Article("محمد", "b", claims=("ع" * 501,))]
+    asked.append(Article("محمد", "c", targets=("auto", "بغداد")))
     with client_of(service) as client:
-        one, many, long, last = client.tag([plain, *asked, plain])
+        one, many, long, both, last = client.tag([plain, *asked, plain])
     assert one == last == read(plain)
     assert (many.id, many.error) == (
         "a",
         "17 targets; the service takes 16, ask in several articles",
     )
     assert long.id == "b" and "claims[0] has 501 code points" in (long.error or "")
+    assert both.id == "c" and (both.error or "").startswith("targets: auto asks about the main")
     assert sorted(service.texts) == [["محمد"], ["محمد"]]
 
 

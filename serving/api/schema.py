@@ -31,6 +31,7 @@ from serving.prediction import (
     MAX_PHRASE_CODE_POINTS,
     Article,
     is_phrase,
+    targets_of,
 )
 
 MAX_LABELS = 64  # of `options.labels`, more than there are
@@ -53,6 +54,7 @@ MESSAGES = {  # by pydantic's error type; pydantic's own words may quote the inp
     "less_than_equal": "must be at most {le:g}",
     "too_short": "needs at least {min_length} item",
     "too_long": "has more than {max_length} items",
+    "auto_beside": 'holds "auto" beside others; ask about the main actors or about targets',
     "phrase": "must hold 1 to {limit} code points that are not all blanks",
     "label": "is no label of view {view}; use {known}",
 }
@@ -73,6 +75,14 @@ def _checked_phrase(phrase: str) -> str:
     if not is_phrase(phrase):
         raise PydanticCustomError("phrase", "phrase", {"limit": MAX_PHRASE_CODE_POINTS})
     return phrase
+
+
+def _checked_targets(phrases: list[str]) -> list[str]:
+    try:
+        targets_of(phrases)
+    except ValueError:
+        raise PydanticCustomError("auto_beside", "auto_beside") from None
+    return phrases
 
 
 def _checked_label(label: str, info: ValidationInfo) -> str:
@@ -97,8 +107,12 @@ PHRASE = {
 }
 Phrase = Annotated[Text, AfterValidator(_checked_phrase), WithJsonSchema(PHRASE)]
 Phrases = Annotated[list[Phrase], Field(max_length=MAX_ASKED, fail_fast=True)]
+AUTO_ALONE = {"anyOf": [{"items": {"not": {"const": "auto"}}}, {"items": {"const": "auto"}}]}
+TargetPhrases = Annotated[
+    Phrases, Field(json_schema_extra=AUTO_ALONE), AfterValidator(_checked_targets)
+]
 Targets = Annotated[
-    Annotated[Literal["auto"], Tag(AUTO)] | Annotated[Phrases, Tag(PHRASES)],
+    Annotated[Literal["auto"], Tag(AUTO)] | Annotated[TargetPhrases, Tag(PHRASES)],
     Discriminator(_shape_of_targets),
 ]
 Label = Annotated[Text, AfterValidator(_checked_label)]
@@ -126,7 +140,8 @@ class ArticleIn(Strict):
     targets: Targets | None = Field(
         default=None,
         description="Names or phrases: what does the text feel toward them? "
-        f"`auto` takes the most salient people and groups, at most {MAX_AUTO_TARGETS}.",
+        "`auto`, also as the one item of a list, takes the most salient people and groups, at "
+        f"most {MAX_AUTO_TARGETS}.",
     )
     claims: Phrases | None = Field(
         default=None, description="Sentences: does the text agree with them?"
@@ -134,7 +149,7 @@ class ArticleIn(Strict):
 
     def to_article(self) -> Article:
         """The article as the Tagger takes it."""
-        targets = self.targets if self.targets == "auto" else tuple(self.targets or ())
+        targets = self.targets if self.targets == "auto" else targets_of(self.targets or ())
         return Article(self.text, self.id, self.title, targets, tuple(self.claims or ()))
 
 

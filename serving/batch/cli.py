@@ -23,6 +23,7 @@ from serving.cli import BundleOption
 if TYPE_CHECKING:
     from serving.batch.engines import Chosen
     from serving.batch.job import Job, Outcome
+    from serving.prediction import Targets
 
 batch_app = typer.Typer()
 
@@ -111,7 +112,7 @@ def batch(
             input_format=cast(InputFormat | None, input_format),
             encoding=encoding,
             columns=dict(_column(column) for column in columns or []),
-            targets="auto" if targets == ["auto"] else tuple(targets or ()),
+            targets=_targets(targets or []),
             claims=tuple(claims or ()),
             max_code_points=max_code_points,
             limit=limit,
@@ -172,6 +173,16 @@ def _estimate(job: Job, chosen: Chosen) -> None:
 
     sources = job.sources(open_store(job.output))
     typer.echo(estimate(sources, job.options, chosen.at_once, chosen.tagger).to_text())
+
+
+def _targets(given: list[str]) -> Targets:
+    from serving.batch.errors import UsageError
+    from serving.prediction import targets_of
+
+    try:
+        return targets_of(given)
+    except ValueError as error:
+        raise UsageError(f"--target {error}") from None
 
 
 def _column(given: str) -> tuple[str, str]:

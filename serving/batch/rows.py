@@ -15,7 +15,7 @@ from typing import Any, Literal
 from annotations.text import reject_surrogates
 from serving.batch.options import BatchOptions
 from serving.batch.webpage import PageError, declared_encoding, main_text
-from serving.prediction import Article, Targets
+from serving.prediction import Article, Targets, targets_of
 
 Form = Literal["json", "text", "html"]
 MAX_ROW_BYTES = 64 * 1024 * 1024  # a longer row is passed over and rejected without its bytes
@@ -192,6 +192,8 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
 
 
 def _targets(value: Any, options: BatchOptions) -> Targets:
-    if value == "auto":
-        return "auto"
-    return _strings(value, options.column("targets")) or options.targets
+    name = options.column("targets")
+    try:
+        return targets_of(_strings(value, name)) or options.targets
+    except ValueError as error:
+        raise RejectError("targets", f"{name!r}: {error}") from None
