@@ -16,7 +16,7 @@ from annotations.jsonl import document_to_dict
 from serving.settings import SETTINGS_VARIABLE
 
 if TYPE_CHECKING:
-    from serving.prediction import Article, Prediction
+    from serving.prediction import Article, Prediction, Targets
     from serving.tagger import Tagger
 
 serving_app = typer.Typer()
@@ -62,13 +62,15 @@ def tag(
     from serving.prediction import Article, document_of
 
     with plain_errors():
-        _require_questions(targets or [])
+        if documents and readable:
+            raise FormatError("--documents prints JSONL, --readable is for people; give one")
+        asked_targets = _targets(targets or [])
         if html is not None:
             _require_other_file(html, files)
         tagger = open_tagger(bundle)
         seen: list[tuple[Article, Prediction]] = []
         for given in read_articles(files):
-            asked = _with_questions(Article.of(given), targets or [], claims or [])
+            asked = replace(Article.of(given), targets=asked_targets, claims=tuple(claims or ()))
             (prediction,) = tagger.tag([asked])
             if html is not None:
                 seen.append((asked, prediction))
@@ -89,9 +91,13 @@ def tag(
             html.write_text(html_view(seen, tagger.bundle.summary()), encoding="utf-8")
 
 
-def _require_questions(targets: list[str]) -> None:
-    if "auto" in targets and set(targets) != {"auto"}:
-        raise FormatError("--target auto asks about the main actors; ask about others without it")
+def _targets(given: list[str]) -> Targets:
+    from serving.prediction import targets_of
+
+    try:
+        return targets_of(given)
+    except ValueError as error:
+        raise FormatError(f"--target {error}") from None
 
 
 def _require_other_file(html: Path, files: list[str]) -> None:
@@ -106,12 +112,6 @@ def _require_other_file(html: Path, files: list[str]) -> None:
             raise FormatError(f"{html}: is among the articles; give --html another name")
     if not place.parent.is_dir():
         raise FormatError(f"{html}: its folder is not there; make it first")
-
-
-def _with_questions(article: Article, targets: list[str], claims: list[str]) -> Article:
-    return replace(
-        article, targets="auto" if "auto" in targets else tuple(targets), claims=tuple(claims)
-    )
 
 
 def _readable(prediction: Prediction) -> str:

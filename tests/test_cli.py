@@ -182,6 +182,11 @@ def test_automatic_targets_stand_alone(smoke_bundle: Path) -> None:
     assert twice == Done(smoke_bundle, "--target", "auto", SEED).answers()
 
 
+def test_documents_are_not_for_people(smoke_bundle: Path) -> None:
+    done = Done(smoke_bundle, "--documents", "--readable", SEED)
+    assert "--documents prints JSONL" in done.complaint() and done.out == ""
+
+
 def test_documents_keep_where_an_article_is_from(smoke_bundle: Path, tmp_path: Path) -> None:
     about = {"source": "bbc", "date": "2020-01-01", "license": "CC0-1.0"}
     done = Done(smoke_bundle, "--documents", "-", stdin=document("a", **about).encode())
