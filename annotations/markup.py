@@ -16,7 +16,7 @@ and `\r` are line ends. Every document without crossing spans is written and rea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -39,11 +39,12 @@ _NONE = "none"  # `@ entities: none` nobody looked for them; `@ claims: none` th
 
 @dataclass
 class _Record:
-    """The lines of one document, those that begin with `@` apart from its text."""
+    """The lines of one document, those that begin with `@` apart from its text, and where each
+    stands.
+    """
 
-    where: str
     fields: list[tuple[str, str, str]] = field(default_factory=list)  # where, name, value
-    body: list[str] = field(default_factory=list)
+    body: list[tuple[str, str]] = field(default_factory=list)  # where, line
 
 
 def read_markup(path: Path) -> Iterator[Document]:
@@ -73,20 +74,23 @@ def parse_markup(lines: Iterable[str], name: str) -> Iterator[Document]:
         if found and found[1] == "id":
             if record is not None:
                 yield _document(record)
-            record = _Record(where)
+            record = _Record()
         if record is None:
             if line.strip():
                 raise FormatError(f"{where}: a line before the first document; begin with `@ id:`")
         elif found:
             record.fields.append((where, found[1], found[2] or ""))
         else:
-            record.body.append(line)
+            record.body.append((where, line))
     if record is not None:
         yield _document(record)
 
 
 def _document(record: _Record) -> Document:
-    text, spans = _parse_body("\n".join(record.body).strip("\n"), record.where)
+    whole = "\n".join(line for _, line in record.body)
+    before = len(whole) - len(whole.lstrip("\n"))  # empty lines, which are not of the text
+    places = [where for where, _ in record.body[before:]]
+    text, spans = _parse_body(whole.strip("\n"), places)
     values: dict[str, Any] = {"text": text, "entities": nested_order(tuple(spans))}
     lists: dict[str, list[Any]] = {}
     for where, name, value in record.fields:
@@ -113,10 +117,15 @@ def _document(record: _Record) -> Document:
     return Document(**values)
 
 
-def _parse_body(body: str, where: str) -> tuple[str, list[Span]]:
-    """The text without its brackets, and the spans that they mark."""
+def _parse_body(body: str, places: Sequence[str]) -> tuple[str, list[Span]]:
+    """The text without its brackets, and the spans that they mark; `places` are of its lines."""
+
+    def fault(at: int, what: str) -> FormatError:
+        line = body.count("\n", 0, at)
+        return FormatError(f"{places[line]}: {what}")
+
     out: list[str] = []
-    opened: list[tuple[int, str]] = []
+    opened: list[tuple[int, int, str]] = []  # in the body, in the text, the label
     spans: list[Span] = []
     i = 0
     while i < len(body):
@@ -124,17 +133,17 @@ def _parse_body(body: str, where: str) -> tuple[str, list[Span]]:
         if char == "[":
             mark = _OPEN.match(body, i)
             if not mark:
-                raise FormatError(f"{where}: a [ without a type; write [TYPE words], or \\[")
-            opened.append((len(out), mark[1]))
+                raise fault(i, "a [ without a type; write [TYPE words], or \\[")
+            opened.append((i, len(out), mark[1]))
             i = mark.end()
             continue
         i += 1
         if char == "]":
             if not opened:
-                raise FormatError(f"{where}: a ] that closes nothing; write \\] for the sign")
-            start, label = opened.pop()
+                raise fault(i - 1, "a ] that closes nothing; write \\] for the sign")
+            at, start, label = opened.pop()
             if start == len(out):
-                raise FormatError(f"{where}: [{label} ] holds no word")
+                raise fault(at, f"[{label} ] holds no word")
             spans.append(Span(start, len(out), label))
             continue
         if char == "\\" and i < len(body):
@@ -142,8 +151,8 @@ def _parse_body(body: str, where: str) -> tuple[str, list[Span]]:
             i += 1
         out.append(char)
     if opened:
-        start, label = opened[-1]
-        raise FormatError(f"{where}: [{label} at code point {start} is not closed; add a ]")
+        at, start, label = opened[-1]
+        raise fault(at, f"[{label} at code point {start} is not closed; add a ]")
     return "".join(out), spans
 
 
