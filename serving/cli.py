@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ def open_tagger(bundle: Path | None) -> Tagger:
 def tag(
     files: Annotated[
         list[str],
-        typer.Argument(help="Text files, khabar JSONL, folders, or - for standard input."),
+        typer.Argument(help="Text files, khabar JSONL or JSON, folders, or - for standard input."),
     ],
     targets: Annotated[
         list[str] | None,
@@ -58,7 +59,7 @@ def tag(
     bundle: BundleOption = None,
 ) -> None:
     """Tag articles: prints one JSON result a line, in order."""
-    from serving.inputs import read_articles
+    from serving.inputs import left_out_words, read_articles
     from serving.prediction import Article, document_of
 
     with plain_errors():
@@ -69,7 +70,8 @@ def tag(
             _require_other_file(html, files)
         tagger = open_tagger(bundle)
         seen: list[tuple[Article, Prediction]] = []
-        for given in read_articles(files):
+        left_out = Counter[str]()
+        for given in read_articles(files, left_out):
             asked = replace(Article.of(given), targets=asked_targets, claims=tuple(claims or ()))
             (prediction,) = tagger.tag([asked])
             if html is not None:
@@ -85,6 +87,8 @@ def tag(
                 line = json.dumps(row, ensure_ascii=False)
             # an id or the name of a file may hold what is no Unicode; its escape is JSON as well
             typer.echo(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+        if left_out:
+            typer.echo(f"khabar: {left_out_words(left_out)}", err=True)
         if html is not None:
             from serving.view import html_view
 
@@ -107,7 +111,7 @@ def _require_other_file(html: Path, files: list[str]) -> None:
     place = html.resolve()
     for name in files:
         given = Path(name).resolve()
-        in_folder = place.parent == given and place.suffix in SUFFIXES and place.is_file()
+        in_folder = given in place.parents and place.suffix in SUFFIXES and place.is_file()
         if given == place or in_folder:
             raise FormatError(f"{html}: is among the articles; give --html another name")
     if not place.parent.is_dir():

@@ -1,23 +1,28 @@
-"""Articles from files: plain text, khabar JSONL, folders of them, or standard input."""
+"""Articles from files: plain text, khabar JSONL or JSON, folders of them, or standard input."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from annotations.errors import FormatError
 from annotations.jsonl import parse_document
 from annotations.schema import Document
+from serving.batch.folders import below
 
 STANDARD_INPUT = "-"
-SUFFIXES = (".txt", ".jsonl")  # of the articles in a folder
+SUFFIXES = (".txt", ".jsonl", ".json")  # of the articles in a folder
+_KINDS_TOLD = 10
 _BYTE_ORDER_MARK = "\ufeff"  # stays in an article, whose offsets count it; JSON has no place for it
 
 
-def read_articles(names: Sequence[str]) -> Iterator[Document]:
+def read_articles(names: Sequence[str], left_out: Counter[str] | None = None) -> Iterator[Document]:
     """The articles of files as documents, in their order, with all that JSONL says of them: a
-    `.jsonl` holds one a line, a folder its .txt and .jsonl files by name.
+    `.jsonl` holds one a line, a `.json` too or one alone, a folder and those in it such files and
+    `.txt` by name; `left_out` counts the others by suffix. Hidden ones are no articles.
 
     Standard input (`-`) is JSONL when it begins with a brace, else one article.
     """
@@ -29,13 +34,39 @@ def read_articles(names: Sequence[str]) -> Iterator[Document]:
             continue
         path = Path(name)
         if path.is_dir():
-            files = sorted(found for found in path.iterdir() if found.suffix in SUFFIXES)
-            if not files:
-                raise FormatError(f"{path}: no .txt or .jsonl file in this folder")
+            files = _in_folder(path, Counter() if left_out is None else left_out)
         else:
             files = [path]
         for file in files:
             yield from _of_file(file)
+
+
+def kind_of(name: str) -> str:
+    """The kind of a file that is left out, by which it is counted."""
+    return PurePath(name).suffix.lower() or "no suffix"
+
+
+def left_out_words(kinds: Mapping[str, int]) -> str:
+    """How many files were left out, and the commonest of their kinds."""
+    ranked = sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+    told = ranked[:_KINDS_TOLD] + ["…"] * (len(ranked) > _KINDS_TOLD)
+    words = f"{sum(kinds.values())} files of other kinds were left out: {', '.join(told)}"
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _in_folder(folder: Path, left_out: Counter[str]) -> list[Path]:
+    found = []
+    for name, is_folder in below([str(folder)]):
+        path = Path(name)
+        if is_folder or path.name.startswith("."):
+            continue
+        if path.suffix in SUFFIXES:
+            found.append(path)
+        else:
+            left_out[kind_of(name)] += 1
+    if not found:
+        raise FormatError(f"{folder}: no {', '.join(SUFFIXES)} file in this folder")
+    return sorted(found)
 
 
 def _of_file(path: Path) -> Iterator[Document]:
@@ -45,7 +76,19 @@ def _of_file(path: Path) -> Iterator[Document]:
         raise FormatError(
             f"{path}: cannot be read ({error.strerror}); give a text file, a .jsonl or a folder"
         ) from None
-    yield from _of_text(_decode(data, str(path)), str(path), path.suffix == ".jsonl")
+    text, where = _decode(data, str(path)), str(path)
+    if path.suffix == ".json" and _is_one_value(text := text.removeprefix(_BYTE_ORDER_MARK)):
+        yield parse_document(text, where)
+    else:
+        yield from _of_text(text, where, path.suffix in (".jsonl", ".json"))
+
+
+def _is_one_value(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _of_text(text: str, where: str, is_jsonl: bool | None) -> Iterator[Document]:

@@ -180,6 +180,21 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, given: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_jsonl(tmp_path / "in" / "a.jsonl", TEXTS)
+    for name in ("b.png", "c.png", "d.docx"):
+        (tmp_path / "in" / name).touch()
+    words = "3 files of other kinds were left out: .png, .docx"
+    assert Done("--dry-run", tmp_path / "in", tmp_path / "out").out.endswith(f"\n{words}\n")
+    assert f"khabar: {words}\n" in Done(tmp_path / "in", tmp_path / "out").err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert summary["left_out"] == {".docx": 1, ".png": 2}
+    logged = Done("--json-logs", "--restart", tmp_path / "in", tmp_path / "out").err
+    first = json.loads(logged.splitlines()[0])
+    assert (first["event"], first["message"]) == ("note", words)
+
+
 def test_a_dry_run_counts_what_a_run_would_read(given: Path) -> None:
     output = given.parent / "tagged"
     assert Done(given.parent, output).status == 0

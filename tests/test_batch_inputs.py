@@ -34,12 +34,33 @@ LONG = zstandard.ZstdCompressor(
         ("a.jsonl.zst", b"\x50\x2a\x4d\x18\4\0\0\0skip" + zstandard.compress(JSONL.encode())),
         ("a.jsonl.zst", LONG.compress(JSONL.encode()) + LONG.flush()),
         ("unnamed", JSONL.encode()),
+        ("a.json", JSONL.encode()),
+        ("a.json.gz", gzip.compress(JSONL.encode())),
         ("a.csv", f'id,text\r\na,"{TEXT}"\r\nb,{TEXT}\r\n'.encode()),
         ("a.tsv", f"text\tid\n{TEXT}\ta\n{TEXT}\tb".encode()),
     ],
 )
 def test_articles_come_from_every_kind_of_file(tmp_path: Path, name: str, content: bytes) -> None:
     assert read(write(tmp_path / name, content)) == BOTH
+
+
+@pytest.mark.parametrize("name", ["a.json", "unnamed"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_one_object_over_several_lines_is_an_article(
+    tmp_path: Path, name: str, encoding: str
+) -> None:
+    for indent in (0, 4):
+        text = json.dumps(json.loads(line(None)), indent=indent, ensure_ascii=False)
+        path = write(tmp_path / name, text.encode(encoding))
+        given = {"input_format": "json", "encoding": encoding} if encoding == "utf-16" else {}
+        assert read(path, **given) == [Article(TEXT, id=name)]
+
+
+def test_a_folder_of_articles_as_json_is_read(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / f"{i}.json", line(str(i)))
+    write(tmp_path / "x.jsonl", line())
+    assert [a.id for a in read(tmp_path) if isinstance(a, Article)] == ["0", "1", "2", "a"]
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "unnamed"])

@@ -8,6 +8,7 @@ import gzip
 import io
 import os
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from serving.batch.errors import UsageError
 from serving.batch.formats import read_rows
 from serving.batch.options import BatchOptions
 from serving.batch.sources import find_sources
+from serving.batch.store import open_store
 from serving.prediction import Article
 from tests.batch_files import BOTH, JSONL, TEXT, line, read
 from tests.files import write
@@ -157,6 +159,27 @@ def test_folders_that_a_glob_matches_are_searched_through(tmp_path: Path) -> Non
     expected.insert(2, "2024/readme.md")  # which the glob itself matches
     assert [a.id for a in read("memory://globbed/**")] == expected
     assert [a.id for a in read(tmp_path / "**")] == expected
+
+
+def test_files_of_other_kinds_are_counted_by_suffix(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.txt", "ا")
+    for name in ("b.PNG", "2024/c.png", "2024/d.docx", "2024/README", ".hidden.png", "out/e.png"):
+        write(tmp_path / "in" / name, "لا")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "in"), "/counted", recursive=True)
+    here, there = tmp_path / "in", "memory://counted"
+    below_glob = {".png": 1, ".docx": 1, "no suffix": 1}  # b.PNG is read, as the glob matches it
+    for folder, name, expected in (
+        (here, "", {**below_glob, ".png": 2}),
+        (there, "", {**below_glob, ".png": 2}),
+        (here, "/*", below_glob),
+        (there, "/*", below_glob),
+        (here, "/**", {}),
+        (here, "/a.txt", {}),
+    ):
+        left_out = Counter[str]()
+        find_sources([f"{folder}{name}"], None, open_store(f"{folder}/out"), left_out)
+        assert left_out == expected, name
 
 
 @pytest.mark.parametrize("name", ["", "*", "20*", "20*/*.txt", "**/*.txt"])

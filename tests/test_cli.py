@@ -175,6 +175,16 @@ def test_a_view_takes_the_place_of_no_article(smoke_bundle: Path, tmp_path: Path
         assert len(Done(smoke_bundle, "--html", tmp_path / "view.html", tmp_path).answers()) == 1
 
 
+def test_files_of_other_kinds_are_told(smoke_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    write(tmp_path / "deeper" / "a.json", document("a"))
+    for name in ("b.docx", "c.png", "d.png"):
+        write(tmp_path / name, "")
+    done = Done(smoke_bundle, tmp_path)
+    assert [answer["id"] for answer in done.answers()] == ["a"]
+    assert done.err == "khabar: 3 files of other kinds were left out: .png, .docx\n"
+
+
 def test_automatic_targets_stand_alone(smoke_bundle: Path) -> None:
     done = Done(smoke_bundle, "--target", "auto", "--target", "بغداد", SEED)
     assert "--target auto" in done.complaint()
@@ -214,7 +224,7 @@ def test_answers_can_be_documents_to_correct(smoke_bundle: Path, tmp_path: Path)
     ("make", "words"),
     [
         (lambda folder: folder / "missing.txt", "missing.txt: cannot be read"),
-        (lambda folder: folder, "no .txt or .jsonl file in this folder"),
+        (lambda folder: folder, "no .txt, .jsonl, .json file in this folder"),
         (lambda folder: write(folder / "a.jsonl", "{"), "a.jsonl:1: not JSON"),
         (lambda folder: write(folder / "a.jsonl", '{"id": "a"}'), "a.jsonl:1: field 'text'"),
     ],

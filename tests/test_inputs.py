@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from annotations.errors import FormatError
-from serving.inputs import read_articles
+from serving.inputs import left_out_words, read_articles
 from serving.prediction import Article
 
 ARABIC = "أوصلت القوات العراقية\nإلى مدينة القائم 😀\n"
@@ -77,9 +78,41 @@ def test_a_folder_gives_its_articles_by_name(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "ا")
     write(tmp_path / "notes.md", "لا تقرأ")
     (tmp_path / "deeper").mkdir()
-    write(tmp_path / "deeper" / "d.txt", "لا تقرأ")
-    found = [article.id for article in read(tmp_path)]
-    assert found == [str(tmp_path / "a.txt"), str(tmp_path / "b.txt"), "c1", "c2"]
+    write(tmp_path / "deeper" / "d.txt", "د")
+    write(tmp_path / "deeper" / "e.PNG", "لا تقرأ")
+    write(tmp_path / "deeper" / "notes.md", "لا تقرأ")
+    write(tmp_path / "README", "لا تقرأ")
+    write(tmp_path / ".hidden.txt", "لا تقرأ")
+    left_out = Counter[str]()
+    found = [document.id for document in read_articles([str(tmp_path)], left_out)]
+    texts = [str(tmp_path / name) for name in ("a.txt", "b.txt", "deeper/d.txt")]
+    assert found == [*texts[:2], "c1", "c2", texts[2]]
+    assert left_out == {".md": 2, ".png": 1, "no suffix": 1}
+    words = "4 files of other kinds were left out: .md, .png, no suffix"
+    assert left_out_words(left_out) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (line(), ["a"]),
+        (json.dumps(json.loads(line()), indent=1), ["a"]),
+        ("\ufeff" + json.dumps(json.loads(line()), indent=1), ["a"]),
+        (f"{line()}\n\n{line(id='b')}\n", ["a", "b"]),
+    ],
+)
+def test_json_holds_an_article_or_one_a_line(tmp_path: Path, text: str, ids: list[str]) -> None:
+    write(tmp_path / "a.json", text)
+    assert [article.id for article in read(tmp_path)] == ids
+
+
+def test_json_that_holds_no_article_is_named(tmp_path: Path) -> None:
+    for content, words in (
+        (f"[{line()}]", "a.json: got a JSON list"),
+        ("{\n", "a.json:1: not JSON"),
+    ):
+        with pytest.raises(FormatError, match=words):
+            read(write(tmp_path / "a.json", content))
 
 
 def test_names_are_read_in_the_order_given(tmp_path: Path) -> None:
@@ -157,13 +190,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read(tmp_path / "missing.txt")
 
 
-def test_a_folder_that_is_called_like_a_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_called_like_a_file_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(FormatError, match=r"a\.txt: cannot be read \(Is a directory\)"):
-        read(tmp_path)
+    write(tmp_path / "a.txt" / "b.txt", ARABIC)
+    assert [article.text for article in read(tmp_path)] == [ARABIC]
 
 
 def test_a_folder_without_articles_is_named(tmp_path: Path) -> None:
     write(tmp_path / "notes.md", "x")
-    with pytest.raises(FormatError, match=r"no \.txt or \.jsonl file in this folder"):
+    with pytest.raises(FormatError, match=r"no \.txt, \.jsonl, \.json file in this folder"):
         read(tmp_path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -36,7 +37,7 @@ def batch(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="JSONL, CSV, Parquet, text or HTML: files, folders, globs, URLs, or - for "
+            help="JSONL, JSON, CSV, Parquet, text or HTML: files, folders, globs, URLs, or - for "
             "standard input; .gz and .zst are unpacked.",
         ),
     ],
@@ -44,7 +45,9 @@ def batch(
     output_format: Annotated[str, typer.Option(help="jsonl or parquet.")] = "jsonl",
     input_format: Annotated[
         str | None,
-        typer.Option("--format", help="jsonl, csv, tsv, parquet, text or html; else by name."),
+        typer.Option(
+            "--format", help="jsonl, json, csv, tsv, parquet, text or html; else by name."
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of text inputs.")] = "utf-8",
     columns: Annotated[
@@ -170,9 +173,13 @@ def _run(job: Job, chosen: Chosen, json_logs: bool) -> Outcome:
 def _estimate(job: Job, chosen: Chosen) -> None:
     from serving.batch.estimate import estimate
     from serving.batch.store import open_store
+    from serving.inputs import left_out_words
 
-    sources = job.sources(open_store(job.output))
+    left_out = Counter[str]()
+    sources = job.sources(open_store(job.output), left_out)
     typer.echo(estimate(sources, job.options, chosen.at_once, chosen.tagger).to_text())
+    if left_out:
+        typer.echo(left_out_words(left_out))
 
 
 def _targets(given: list[str]) -> Targets:

@@ -7,7 +7,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -19,7 +19,6 @@ from serving.batch.sources import STANDARD_INPUT, Source
 
 _PARQUET = b"PAR1"
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
-_JSON_NAME = re.compile(r"\.json(\.gz|\.zst)?$", re.I)
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")  # and not the text of an article
 _PARQUET_BATCH = 256  # rows decoded at once
 _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO})
@@ -71,20 +70,15 @@ def _rows(source: Source, file: BinaryIO, options: BatchOptions, meter: Meter) -
     raw = chunks(file, meter)
     head = next(raw, b"")
     opened = _Opened(source, file, chain([head], raw), options)
-    return _READERS[source.format or _sniffed(source.name, head)](opened)
+    return _READERS[source.format or _sniffed(head)](opened)
 
 
-def _sniffed(name: str, head: bytes) -> InputFormat:
+def _sniffed(head: bytes) -> InputFormat:
     if head.startswith(_PARQUET):
         return "parquet"
     begin = head.removeprefix(_UTF8_MARK).lstrip()[:64].lower()
     if begin.startswith(b"{"):
-        return "jsonl"
-    if begin.startswith(b"[") and _JSON_NAME.search(name):
-        raise DamagedError(
-            "not_object",
-            "a JSON array; write one object a line, as .jsonl, or name its --format",
-        )
+        return "json"
     return "html" if begin.startswith((b"<!doctype html", b"<html")) else "text"
 
 
@@ -135,6 +129,22 @@ def _jsonl(opened: _Opened) -> Iterator[Row]:
             yield _oversized(opened.name, line.number, line.size)
         elif line.data.strip():
             yield Row(opened.name, line.number, line.data, encoding=encoding)
+
+
+def _json(opened: _Opened) -> Iterator[Row]:
+    """A row a line, or one object over several lines, known by how its first line ends."""
+    head, encoding = next(opened.raw, b""), opened.options.encoding
+    begin = head.decode(encoding, "ignore").removeprefix("\ufeff").lstrip()
+    if begin.startswith("["):
+        raise DamagedError(
+            "not_object",
+            "a JSON array; write one object a line, as .jsonl, or name its --format",
+        )
+    first, line_end, _ = begin.partition("\n")
+    opened = replace(opened, raw=chain([head], opened.raw))
+    if line_end and first.rstrip().endswith(("{", "[", ",", ":")):
+        return _whole(opened, "json", encoding)
+    return _jsonl(opened)
 
 
 def _csv(opened: _Opened) -> Iterator[Row]:
@@ -312,6 +322,7 @@ def _oversized(name: str, line: int | None, size: int) -> Row:
 
 _READERS: dict[InputFormat, Callable[[_Opened], Iterator[Row]]] = {
     "jsonl": _jsonl,
+    "json": _json,
     "csv": _csv,
     "tsv": _tsv,
     "parquet": _parquet,

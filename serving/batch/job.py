@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from serving.batch.progress import Pace, Progress
 from serving.batch.sources import Source, find_sources, fingerprint
 from serving.batch.store import LocalStore, Store, open_store
 from serving.batch.summary import Summary, summarise
+from serving.inputs import left_out_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,11 @@ class Job:
             "input": fingerprint(sources),
         }
 
-    def sources(self, store: Store) -> list[Source]:
-        """What is read, which may lie around the output but not in it."""
-        found = find_sources(self.inputs, self.options.input_format, store)
+    def sources(self, store: Store, left_out: Counter[str]) -> list[Source]:
+        """What is read, which may lie around the output but not in it; `left_out` counts files of
+        other kinds by suffix.
+        """
+        found = find_sources(self.inputs, self.options.input_format, store, left_out)
         _require_apart(store, found)
         return found
 
@@ -70,13 +74,16 @@ class Job:
         next run repeats at most those that were in hand.
         """
         store = open_store(self.output)
-        sources = self.sources(store)
+        left_out = Counter[str]()
+        sources = self.sources(store, left_out)
         pace = Pace(0 if self.options.limit else sum(source.size or 0 for source in sources))
         with store.lock():
             manifest = Manifest.open(store, self.key(sources), self.restart)
+            if left_out:
+                progress.show("note", pace, message=left_out_words(left_out))
             try:
                 read = self._read_parts(manifest, engine, sources, pace, progress)
-                outcome = _finish(manifest, pace, read)
+                outcome = _finish(manifest, pace, read, left_out)
             except BaseException as error:
                 progress.show("stopped", pace, error=type(error).__name__)
                 raise
@@ -126,14 +133,16 @@ def _watched(parts: Iterator[Part], manifest: Manifest, pace: Pace) -> Iterator[
         yield part
 
 
-def _finish(manifest: Manifest, pace: Pace, parts_read: int) -> Outcome:
+def _finish(
+    manifest: Manifest, pace: Pace, parts_read: int, left_out: Mapping[str, int]
+) -> Outcome:
     """Gather the rejects, write the summary, close the manifest."""
     store = manifest.store
     summary = summarise(manifest)
     with store.writing(ALL_REJECTS) as out:
         out.writelines(manifest.rejects())
     if parts_read or not manifest.complete or None in map(store.size, (SUMMARY, OVERVIEW)):
-        _write_summary(manifest, summary, pace)
+        _write_summary(manifest, summary, pace, left_out)
     manifest.finish()
     first = summary.first_rejects[0] if summary.first_rejects else None
     return Outcome(
@@ -146,12 +155,15 @@ def _finish(manifest: Manifest, pace: Pace, parts_read: int) -> Outcome:
     )
 
 
-def _write_summary(manifest: Manifest, summary: Summary, pace: Pace) -> None:
+def _write_summary(
+    manifest: Manifest, summary: Summary, pace: Pace, left_out: Mapping[str, int]
+) -> None:
     """Write the summary for programs and for people; what this run took stands apart in it."""
     run = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), **pace.to_dict()}
     run.pop("seconds_left")
     model = {name: manifest.job["bundle"][name] for name in ("name", "version")}
-    found = {"model": model, "parts": manifest.parts, **summary.to_dict(), "run": run}
+    found = {"model": model, "parts": manifest.parts, **summary.to_dict()}
+    found |= {"left_out": dict(sorted(left_out.items())), "run": run}
     text = json.dumps(found, ensure_ascii=False, indent=1)
     for name, content in ((SUMMARY, text), (OVERVIEW, overview_html(found))):
         manifest.store.write(name, content.encode("utf-8", "backslashreplace"))

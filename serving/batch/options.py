@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from serving.batch.errors import UsageError
 from serving.prediction import MAX_CODE_POINTS, Targets
 
-InputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text", "html"]
+InputFormat = Literal["jsonl", "csv", "tsv", "parquet", "text", "html", "json"]
 OutputFormat = Literal["jsonl", "parquet"]
 FIELDS = ("id", "text", "title", "targets", "claims")
 

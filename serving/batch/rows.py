@@ -99,7 +99,7 @@ def article_of(row: Row, options: BatchOptions) -> Article:
 
 
 def _of_json(row: Row, options: BatchOptions) -> Article:
-    text = _decoded(row)
+    text = _decoded(row).removeprefix("\ufeff")  # a byte order mark
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from serving.batch.errors import UsageError, extra
 from serving.batch.folders import below, matches
 from serving.batch.options import InputFormat
 from serving.batch.store import LocalStore, RemoteStore, Store
+from serving.inputs import kind_of
 
 STANDARD_INPUT = "-"
 _PACKED = (".gz", ".zst")
+LeaveOut = Callable[[str], None]  # told of each file of another kind
 _FORMATS: dict[str, InputFormat] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
@@ -60,13 +64,18 @@ class Source:
 
 
 def find_sources(
-    names: Sequence[str], given: InputFormat | None, output: Store | None = None
+    names: Sequence[str],
+    given: InputFormat | None,
+    output: Store | None = None,
+    left_out: Counter[str] | None = None,
 ) -> list[Source]:
     """The sources of all inputs, those of a folder or glob sorted by path; folders are searched
     through for files of known kinds, and what they hold of the output is left out. A file that two
-    inputs name is refused, so that no article is read twice.
+    inputs name is refused, so that no article is read twice. `left_out` counts what is of other
+    kinds, by suffix.
     """
-    found = [source for name in names for source in _of_name(name, given, output)]
+    others = Counter[str]() if left_out is None else left_out
+    found = [source for name in names for source in _of_name(name, given, output, others)]
     if len(names) > 1:
         _require_each_once(found)
     called = [source.name for source in found]
@@ -101,25 +110,32 @@ def fingerprint(sources: Sequence[Source]) -> dict[str, Any]:
     return {"files": len(sources), "digest": found.hexdigest()}
 
 
-def _of_name(name: str, given: InputFormat | None, output: Store | None) -> list[Source]:
+def _of_name(
+    name: str, given: InputFormat | None, output: Store | None, left_out: Counter[str]
+) -> list[Source]:
     if name == STANDARD_INPUT:
         return [Source("stdin", STANDARD_INPUT, given, None)]
     try:
         filesystem, path = extra("fsspec.core").url_to_fs(name)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{name}: {error}") from None
+    is_output = _below_output(filesystem, output)
+
+    def leave_out(place: str) -> None:
+        if not is_output(os.path.dirname(place)):
+            left_out[kind_of(place)] += 1
+
     if any(sign in path for sign in "*?[") and not filesystem.exists(path):
         fixed = path[: min(path.find(sign) for sign in "*?[" if sign in path)]
         root = fixed.rpartition("/")[0]
-        found = _globbed(filesystem, root, path)
+        found = _globbed(filesystem, root, path, leave_out)
     elif filesystem.isdir(path):
         root = path
-        found = _walked(filesystem, [path])
+        found = _walked(filesystem, [path], leave_out)
     else:
         return [_of_file(name, filesystem, path, given)]
     if _is_local(filesystem):
         found = _each_once(found)
-    is_output = _below_output(filesystem, output)
     if not is_output(root or "/"):
         found = {p: size for p, size in found.items() if not is_output(os.path.dirname(p))}
     if not found:
@@ -158,7 +174,7 @@ def _real_paths() -> Callable[[str], str]:
     return real_path
 
 
-def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:
+def _globbed(filesystem: Any, root: str, path: str, leave_out: LeaveOut) -> dict[str, int | None]:
     """The files that a glob matches and the inputs in the folders that it matches, with sizes."""
     if _is_local(filesystem):
         found = matches(root, path[len(root) :])
@@ -168,22 +184,39 @@ def _globbed(filesystem: Any, root: str, path: str) -> dict[str, int | None]:
         listed = filesystem.glob(path, detail=True).items()
         files = {p: info.get("size") for p, info in listed if info["type"] != "directory"}
         folders = _outermost(p.rstrip("/") for p, info in listed if info["type"] == "directory")
-    return files | _walked(filesystem, folders)
+
+    def leave_out_unmatched(place: str) -> None:
+        if place not in files:
+            leave_out(place)
+
+    return files | _walked(filesystem, folders, leave_out_unmatched)
 
 
-def _walked(filesystem: Any, folders: Sequence[str]) -> dict[str, int | None]:
+def _walked(filesystem: Any, folders: Sequence[str], leave_out: LeaveOut) -> dict[str, int | None]:
     """The inputs below folders with their sizes, those in hidden folders left out; of a million no
     more is held than that.
     """
     if _is_local(filesystem):
         paths = (path for path, is_folder in below(folders) if not is_folder)
-        return {path: _size(path) for path in paths if _is_input(path)}
-    return {
+        return {path: _size(path) for path in _inputs(paths, leave_out)}
+    sizes = {
         place: info.get("size")
         for folder in folders
         for place, info in filesystem.find(folder, detail=True).items()
-        if _is_input(place) and not _is_hidden(place, folder)
+        if not _is_hidden(place, folder)
     }
+    return {place: sizes[place] for place in _inputs(sizes, leave_out)}
+
+
+def _inputs(paths: Iterable[str], leave_out: LeaveOut) -> Iterator[str]:
+    """The files of known kinds that are not hidden; `leave_out` is told of those of others."""
+    for path in paths:
+        if PurePosixPath(path).name.startswith("."):
+            continue
+        if _format(path) is not None:
+            yield path
+        else:
+            leave_out(path)
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:
@@ -218,10 +251,6 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def _is_local(filesystem: Any) -> bool:
     return "file" in filesystem.protocol
-
-
-def _is_input(path: str) -> bool:
-    return _format(path) is not None and not PurePosixPath(path).name.startswith(".")
 
 
 def _is_hidden(path: str, folder: str) -> bool:
