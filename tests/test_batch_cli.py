@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,43 @@ def test_what_cannot_begin_exits_with_two(
     done = Done(*words)
     assert done.status == 2 and complaint in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("trafilatura", ["a.html"], "batch"),
+        ("pyarrow", ["a.jsonl", "--output-format", "parquet"], "batch"),
+        ("zstandard", ["b.jsonl.zst"], "batch"),
+        ("ray", ["a.jsonl", "--engine", "ray"], "batch,ray"),
+    ],
+)
+def test_a_missing_extra_exits_with_two_and_leaves_nothing(
+    tmp_path: Path,
+    given: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+    words: list[str],
+    extra: str,
+) -> None:
+    monkeypatch.chdir(given.parent)
+    for name in ("a.html", "b.jsonl.zst"):
+        Path(name).write_bytes(given.read_bytes())
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = Done(*words, "out")
+    command = f'pip install -c constraints.txt -e ".[{extra}]"'
+    assert done.status == 2
+    assert done.err == f"khabar: {missing} is not installed; run `{command}`\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_exits_with_two(tmp_path: Path, given: Path) -> None:
+    file = shutil.copy(given, tmp_path / "file")
+    for output, why in ((file, "File exists"), (file / "out", "Not a directory")):
+        done = Done(given, output)
+        assert (done.status, done.err) == (2, f"khabar: {output}: {why}; give a folder\n")
+        assert Done("batch-compare", output, output).status == 2
+    assert file.read_bytes() == given.read_bytes()
 
 
 def test_automatic_targets_that_are_given_twice_are_the_same_job(

@@ -13,7 +13,7 @@ from batch_tagger import POISON, fake_bundle, rejects, results, run, tree, write
 
 import serving.batch
 from annotations.errors import MissingExtraError
-from serving.batch.errors import BatchError, UsageError, extra
+from serving.batch.errors import BatchError, UsageError, extra, require
 from serving.batch.store import LocalStore
 from tests.small_job import (
     TEXTS,
@@ -149,7 +149,9 @@ def test_optional_packages_are_loaded_where_they_are_needed() -> None:
 
 
 def test_a_missing_package_names_its_extra() -> None:
-    with pytest.raises(
-        MissingExtraError, match=r"no_such_package is not installed; install khabar"
-    ):
-        extra("no_such_package")
+    for needed in (extra, require):
+        words = (
+            r'no_such_package is not installed; run `pip install -c constraints.txt -e "\.\[batch'
+        )
+        with pytest.raises(MissingExtraError, match=words):
+            needed("no_such_package")

@@ -104,6 +104,7 @@ def test_a_driver_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_pat
     assert tree(output) == tree(whole)
 
 
+@needs_ray
 def test_the_engine_is_chosen_by_its_name() -> None:
     for wanted, workers in (
         (Wanted("ray", ray_address="a:1"), None),  # as many as the cluster has cores
@@ -133,7 +134,7 @@ def test_a_cluster_that_is_not_there_is_a_usage_error(
 def test_without_ray_its_extra_is_named(tmp_path: Path) -> None:
     bundle = fake_bundle(tmp_path / "bundle")
     given = write_jsonl(tmp_path / "a.jsonl", TEXTS[:1])
-    with pytest.raises(MissingExtraError, match=r"ray is not installed; install khabar\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"ray is not installed; run .*\.\[batch,ray\]"):
         run([given], tmp_path / "out", engine(bundle.folder), bundle)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from annotations.cli import plain_errors
+from annotations.errors import MissingExtraError
 from serving.cli import BundleOption
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _outcomes(output: str) -> Iterator[None]:
         with plain_errors():
             try:
                 yield
-            except UsageError as error:
+            except (UsageError, MissingExtraError) as error:
                 typer.echo(f"khabar: {error}", err=True)
                 raise typer.Exit(USAGE) from None
     except KeyboardInterrupt:

@@ -131,7 +131,7 @@ def _answer(ray: Any, promise: Any, number: int) -> tuple[TaggedPart, int, int]:
 def _cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     """Ray, connected; it reports to nobody, and leaves our answer to SIGTERM as it was."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray = extra("ray", of="ray")
+    ray = extra("ray", of="batch,ray")
     own = {
         "num_cpus": workers,
         "include_dashboard": False,

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from serving.batch.cluster import RayEngine
 from serving.batch.engine import Engine
-from serving.batch.errors import UsageError
+from serving.batch.errors import UsageError, require
 from serving.batch.local import LocalEngine, bundle_tagger
 from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
@@ -82,6 +82,7 @@ def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
     if wanted.name == "local":
         engine: Engine = LocalEngine(bundle.folder, options, workers)
     else:
+        require("ray", of="batch,ray")
         given = wanted.workers if wanted.ray_address else workers
         engine = RayEngine(bundle.folder, options, given, wanted.ray_address)
     return Chosen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from annotations.errors import KhabarError, MissingExtraError
@@ -32,5 +33,16 @@ def extra(name: str, of: str = "batch") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        missing = error.name or name
-        raise MissingExtraError(f"{missing} is not installed; install khabar[{of}]") from None
+        raise _missing(error.name or name, of) from None
+
+
+def require(name: str, of: str = "batch") -> None:
+    """Refuse to begin where a module of an extra is missing; it is not loaded yet."""
+    if find_spec(name) is None:
+        raise _missing(name, of)
+
+
+def _missing(name: str, of: str) -> MissingExtraError:
+    return MissingExtraError(
+        f'{name} is not installed; run `pip install -c constraints.txt -e ".[{of}]"`'
+    )

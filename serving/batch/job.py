@@ -13,7 +13,7 @@ from typing import Any
 
 from serving.batch.bytestream import Meter
 from serving.batch.engine import Engine
-from serving.batch.errors import UsageError
+from serving.batch.errors import UsageError, require
 from serving.batch.formats import read_rows
 from serving.batch.manifest import ALL_REJECTS, FORMAT, OVERVIEW, SUMMARY, Manifest
 from serving.batch.model import ModelId
@@ -65,6 +65,7 @@ class Job:
         """
         found = find_sources(self.inputs, self.options.input_format, store, left_out)
         _require_apart(store, found)
+        _require_extras(found, self.options)
         return found
 
     def run(self, engine: Engine, progress: Progress) -> Outcome:
@@ -167,6 +168,17 @@ def _write_summary(
     text = json.dumps(found, ensure_ascii=False, indent=1)
     for name, content in ((SUMMARY, text), (OVERVIEW, overview_html(found))):
         manifest.store.write(name, content.encode("utf-8", "backslashreplace"))
+
+
+def _require_extras(sources: Sequence[Source], options: BatchOptions) -> None:
+    """Refuse to begin without what the files need by their names; by content more may show."""
+    formats = {source.format for source in sources}
+    if "html" in formats:
+        require("trafilatura")
+    if "parquet" in formats or options.output_format == "parquet":
+        require("pyarrow")
+    if any(source.path.lower().endswith(".zst") for source in sources):
+        require("zstandard")
 
 
 def _require_apart(store: Store, sources: Sequence[Source]) -> None:

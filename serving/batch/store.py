@@ -107,7 +107,7 @@ class LocalStore:
         """See `Store.size`."""
         try:
             return (self.root / name).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def names(self, folder: str = "") -> list[str]:
@@ -128,6 +128,8 @@ class LocalStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             folder = os.open(self.root, os.O_RDONLY)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"{self.root}: {error.strerror}; give a folder") from None
         except OSError as error:
             raise _cannot_write(str(self.root), error) from None
         try:
