@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Iterator
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from serving.batch.bytestream import Meter, chunks, lines
+from serving.batch.formats import read_rows
 from serving.batch.options import BatchOptions
 from serving.batch.parts import chosen, cut
 from serving.batch.rows import Row
-from tests.batch_files import JSONL
+from serving.batch.sources import find_sources
+from tests.batch_files import JSONL, line
+from tests.files import write
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
@@ -29,6 +34,19 @@ def test_chunks_count_what_was_read() -> None:
     packed = gzip.compress(b"x" * 1000_000)
     assert b"".join(chunks(io.BytesIO(packed), meter)) == b"x" * 1000_000
     assert meter.bytes_read == len(packed)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_file_is_read_to_its_end_with_its_last_part_alone(tmp_path: Path, name: str) -> None:
+    noise = Random(7)
+    rows = "".join(line(text="".join(noise.choices("ابتثجح ", k=99))) + "\n" for _ in range(1500))
+    content = gzip.compress(rows.encode()) if name.endswith("gz") else rows.encode()
+    sources = find_sources([str(write(tmp_path / name, content))], None)
+    options, meter = BatchOptions(part_rows=100), Meter()
+    read = [part.bytes_read for part in cut(read_rows(sources, options, meter), options, meter)]
+    assert len(read) == 15 and read[-1] == len(content)
+    assert all(abs(n - len(content) * (i + 1) / 15) <= 2 * 16 * 1024 for i, n in enumerate(read))
+    assert read == sorted(read) and read[-2] < len(content)
 
 
 def plain(count: int, size: int = 10) -> Iterator[Row]:

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO, Protocol
 
 from serving.batch.errors import extra
 
-CHUNK = 1024 * 1024
-_PACKED_CHUNK = 16 * 1024  # what it unpacks to is held at once
+_CHUNK = 16 * 1024  # what a packed one unpacks to is held at once
 _GZIP = b"\x1f\x8b"
 _ZSTANDARD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip
 _ZSTANDARD_WINDOW = 1 << 31  # bytes: the largest there is; it is only held where a frame has it
@@ -29,7 +28,9 @@ class DamagedError(Exception):
 
 @dataclass
 class Meter:
-    """How many bytes of the inputs were read, as they lie on disk."""
+    """How many bytes of the inputs were read, as they lie on disk; a chunk counts when it is done
+    with, so that a small file is not read whole with its first rows.
+    """
 
     bytes_read: int = 0
 
@@ -55,15 +56,14 @@ class _Unpacker(Protocol):
 
 def chunks(file: BinaryIO, meter: Meter) -> Iterator[bytes]:
     """The bytes of a file, gzip and Zstandard unpacked whatever the file's name."""
-    head = file.read(_PACKED_CHUNK)
-    meter.bytes_read += len(head)
+    head = file.read(_CHUNK)
     new_unpacker: Callable[[], Any] | None = None
     if head.startswith(_GZIP):
         new_unpacker = _gzip
     elif _ZSTANDARD.match(head):
         unpacker = extra("zstandard").ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW)
         new_unpacker = unpacker.decompressobj
-    raw = _read(file, head, CHUNK if new_unpacker is None else _PACKED_CHUNK, meter)
+    raw = _read(file, head, meter)
     return raw if new_unpacker is None else _unpacked(raw, new_unpacker)
 
 
@@ -71,11 +71,11 @@ def _gzip() -> Any:
     return zlib.decompressobj(wbits=31)
 
 
-def _read(file: BinaryIO, head: bytes, size: int, meter: Meter) -> Iterator[bytes]:
+def _read(file: BinaryIO, head: bytes, meter: Meter) -> Iterator[bytes]:
     while head:
         yield head
-        head = file.read(size)
         meter.bytes_read += len(head)
+        head = file.read(_CHUNK)
 
 
 def _unpacked(raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, BinaryIO
 
-from serving.batch.bytestream import CHUNK, DamagedError, Line, Meter, chunks, lines, recoded
+from serving.batch.bytestream import DamagedError, Line, Meter, chunks, lines, recoded
 from serving.batch.errors import UsageError, extra
 from serving.batch.options import FIELDS, BatchOptions, InputFormat
 from serving.batch.rows import MAX_ROW_BYTES, Form, Row
@@ -21,6 +21,7 @@ _PARQUET = b"PAR1"
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")  # and not the text of an article
 _PARQUET_BATCH = 256  # rows decoded at once
+_PARQUET_BUFFER = 1024 * 1024
 _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO})
 
 
@@ -285,7 +286,7 @@ def _parquet(opened: _Opened) -> Iterator[Row]:
     opened.file.seek(0)
     arrow = extra("pyarrow")
     try:
-        file = extra("pyarrow.parquet").ParquetFile(opened.file, buffer_size=CHUNK)
+        file = extra("pyarrow.parquet").ParquetFile(opened.file, buffer_size=_PARQUET_BUFFER)
         names = file.schema_arrow.names
         _require_text(opened, names)
         wanted = [c for c in map(opened.options.column, FIELDS) if c in names]
