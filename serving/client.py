@@ -4,7 +4,7 @@
 
     with KhabarClient("http://127.0.0.1:3000") as client:
         client.wait_until_ready(timeout_s=60)
-        for prediction in client.tag_stream(["زار محمد بغداد", "فاز الأهلي"]):
+        for prediction in client.tag_stream(["وصل سامح شكري إلى بغداد.", "فاز الأهلي في القاهرة."]):
             print([(entity.text, entity.label) for entity in prediction.entities])
 
 Nothing of an article is logged or told in an error.

@@ -32,7 +32,10 @@ def test_the_example_of_the_client_prints_the_entities(
     _, snippet = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     snippet = snippet.replace("http://127.0.0.1:3000", service.address)
     exec(compile(snippet, "README.md", "exec"), {})
-    assert "بغداد" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        "[('سامح شكري', 'PERS'), ('بغداد', 'GPE')]",
+        "[('الأهلي', 'ORG'), ('القاهرة', 'GPE')]",
+    ]
 
 
 def test_the_markup_example_is_read() -> None:
