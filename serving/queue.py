@@ -171,9 +171,7 @@ class TokenQueue:
             thread.start()
 
     async def finished(self, ticket: Ticket) -> list[Prediction]:
-        """The predictions of a ticket. A caller that is cancelled takes its articles out, those
-        that are being read too.
-        """
+        """The predictions of a ticket. A caller that is cancelled takes its articles out."""
         try:
             return await asyncio.wrap_future(ticket.done)
         except asyncio.CancelledError:

@@ -61,7 +61,7 @@ class ServedNames(NameTagger):
         self.open.set()
 
     def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
+        self, articles: Sequence[Article], max_code_points: int | None = None, gone: Any = None
     ) -> list[Prediction]:
         assert self.open.wait(60)
         return super().tag(articles)

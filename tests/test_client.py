@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import serving.client
 from annotations.schema import Document
 from serving.client import ClientError, KhabarClient, RequestLimits
-from serving.prediction import Article
+from serving.prediction import Article, Prediction
 from serving.tagger import Tagger
 from tests.clients import ONE, Clock, client_of
 from tests.gated import gated
@@ -168,7 +168,13 @@ def test_the_example_of_the_module_runs(
 def khabar(default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of our own app with the shipped model, which wants the key KEY."""
     monkeypatch.setenv("KHABAR_API_KEYS", KEY)
-    here = SimpleNamespace(bundle=default_tagger.bundle, tag=default_tagger.tag, problem=None)
+
+    def tag(
+        articles: Sequence[Article], max_code_points: int | None = None, gone: Any = None
+    ) -> list[Prediction]:
+        return default_tagger.tag(articles, max_code_points)
+
+    here = SimpleNamespace(bundle=default_tagger.bundle, tag=tag, problem=None)
     with gated(here) as address:
         yield address
 
