@@ -22,7 +22,7 @@ from training.encoders.sources import encoder_folder, load_encoder
 from training.interruption import InterruptedRunError, StopOnSignal
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
-from training.runs import Run
+from training.runs import Run, RunError
 from training.settings import Export, Source
 from training.trainer import fit
 
@@ -141,6 +141,20 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
     assert 3 <= state["global_step"] < state["max_steps"]
     recipe = small_recipe(epochs=8)
     assert_same(train(recipe, tmp_path / "whole"), train(recipe, run))
+
+
+def test_a_run_does_not_go_on_without_its_optimiser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as during:
+        during.setattr(training.trainer, "StopOnSignal", PowerCut)
+        with pytest.raises(KeyboardInterrupt):
+            train(small_recipe(checkpoint_steps=3), tmp_path)
+    (tmp_path / "checkpoint-3" / "optimizer.pt").unlink()
+    with pytest.raises(
+        RunError, match=r"optimizer\.pt: missing, .*other weights; delete checkpoint-3"
+    ):
+        train(small_recipe(), tmp_path)
 
 
 def test_a_finished_run_is_not_trained_again_and_not_taken_for_another_recipe(

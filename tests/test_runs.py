@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.small_runs import small_recipe, train
 from training.encoders.sources import encoder_folder
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe
-from training.runs import Run, RunError
+from training.runs import Run, RunError, hold_to_checkpoint
 from training.settings import load_recipe
 from training.splits import held_out_part
 
@@ -86,6 +87,54 @@ def test_weights_that_were_cut_off_are_named(run: Path) -> None:
         RunError, match=r"model\.safetensors: cannot be read .*start `khabar train`"
     ):
         Run(run).model()
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("harm", [missing, empty, cut])
+def test_a_checkpoint_that_would_go_on_to_other_weights_is_refused(
+    run: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    hold_to_checkpoint(checkpoint, 1)
+    harm(checkpoint / name)
+    if harm is missing:
+        hold_to_checkpoint(checkpoint, 1)  # at its end it needs no more than its weights
+    else:
+        with pytest.raises(RunError, match=rf"{name}: damaged, got \d+ bytes; delete {name} and"):
+            hold_to_checkpoint(checkpoint, 1)
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state | {"max_steps": 1000}))
+    with pytest.raises(RunError, match=rf"{name}: .* delete {checkpoint.name} and start `khabar"):
+        hold_to_checkpoint(checkpoint, 1)
+
+
+def test_each_process_needs_its_own_chance(run: Path) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state | {"max_steps": 1000}))
+    shutil.copy(checkpoint / "rng_state.pth", checkpoint / "rng_state_0.pth")
+    with pytest.raises(RunError, match=r"rng_state_1\.pth: missing"):
+        hold_to_checkpoint(checkpoint, 2)
+
+
+def test_a_state_that_says_no_step_is_named(run: Path) -> None:
+    checkpoint = Run(run).checkpoint
+    assert checkpoint is not None
+    (checkpoint / "trainer_state.json").write_text("{}")
+    with pytest.raises(RunError, match=rf"says no global_step; delete {checkpoint.name} and start"):
+        run_recipe(load_recipe(SMOKE), run)
+    with pytest.raises(RunError, match="says no global_step"):
+        _ = Run(run).finished_weights
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 import training.optimisation
 from training.preparation import TrainingError
+from training.runs import RunError
 from training.steps import hold_to_steps
 
 
@@ -46,3 +47,10 @@ def test_a_run_goes_on_with_as_many_processes_as_it_began_with(tmp_path: Path) -
 
 def test_a_run_that_began_before_this_was_kept_goes_on(tmp_path: Path) -> None:
     assert hold_to_steps(tmp_path, processes(2), True, begun=True) is True
+
+
+@pytest.mark.parametrize("kept", ["{}", '{"processes": 1}'])
+def test_steps_that_say_too_little_are_named(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "steps.json").write_text(kept)
+    with pytest.raises(RunError, match=r"steps\.json: damaged, it says no bf16.*delete this run"):
+        hold_to_steps(tmp_path, processes(1), False, begun=True)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from training.model import MultiHeadModel
 
 WEIGHTS, STATE = "model.safetensors", "trainer_state.json"  # of a checkpoint
+_OPTIMISER, _SCHEDULE, _CHANCE = "optimizer.pt", "scheduler.pt", "rng_state"
 RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bundle"
 STEPS, LINEAGE = "steps.json", "lineage.json"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")
@@ -87,6 +89,48 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
             f"{path}: cannot be read ({str(error).splitlines()[0]}); delete {checkpoint.name} and "
             "start `khabar train` again"
         ) from None
+
+
+def hold_to_checkpoint(checkpoint: Path, processes: int) -> None:
+    """Refuse a checkpoint from which so many processes could not go on to the same weights: one
+    that is damaged or, while there is something left to train, not whole.
+    """
+    read_weights(checkpoint)
+    step, steps = _steps(checkpoint)
+    ranks = [f"_{rank}" for rank in range(processes)] if processes > 1 else [""]
+    for name in (_OPTIMISER, _SCHEDULE, *(f"{_CHANCE}{rank}.pth" for rank in ranks)):
+        path = checkpoint / name
+        if not path.is_file() and step < steps:
+            raise RunError(
+                f"{path}: missing, and without it the run would end with other weights; delete "
+                f"{checkpoint.name} and start `khabar train` again"
+            )
+        if path.is_file() and not _is_whole(path):
+            lost = checkpoint.name if step < steps else name  # at the end the weights are enough
+            raise RunError(
+                f"{path}: damaged, got {path.stat().st_size} bytes; delete {lost} and start "
+                "`khabar train` again"
+            )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all of a file of torch.save, which is a zip, is as it was written."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (zipfile.BadZipFile, EOFError):
+        return False
+
+
+def _steps(checkpoint: Path) -> tuple[int, int]:
+    """The steps that a checkpoint has done, and those of its whole training."""
+    state = read_json(checkpoint / STATE)
+    if "global_step" not in state:
+        raise RunError(
+            f"{checkpoint / STATE}: damaged, it says no global_step; delete {checkpoint.name} and "
+            "start `khabar train` again"
+        )
+    return state["global_step"], state.get("max_steps", 0)  # once 0 steps said no more
 
 
 def write_untrained(model: MultiHeadModel, run: Path) -> None:
@@ -153,8 +197,7 @@ class Run:
         checkpoint = self.checkpoint
         if checkpoint is None:
             raise RunError(f"{self.folder}: no checkpoint; start `khabar train` again")
-        state = read_json(checkpoint / STATE)
-        step, steps = state["global_step"], state.get("max_steps", 0)  # once 0 steps said no more
+        step, steps = _steps(checkpoint)
         if step < steps:
             raise RunError(
                 f"{self.folder}: at step {step} of {steps}; start `khabar train` again to finish it"

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from training.optimisation import in_bf16
 from training.preparation import TrainingError
-from training.runs import STEPS, read_json, write_text
+from training.runs import STEPS, RunError, read_json, write_text
 
 
 def hold_to_steps(
@@ -24,7 +24,7 @@ def hold_to_steps(
     """
     path = run / STEPS
     if begun and path.is_file():
-        kept = read_json(path)
+        kept = _kept(path)
         if kept["processes"] != processes.num_processes:
             raise TrainingError(
                 f"{run}: began with {kept['processes']} processes, which share its examples, and "
@@ -35,4 +35,16 @@ def hold_to_steps(
         kept = {"processes": processes.num_processes, "bf16": in_bf16(bf16)}
         write_text(path, json.dumps(kept))
     processes.wait_for_everyone()
-    return bool(read_json(path)["bf16"])
+    return bool(_kept(path)["bf16"])
+
+
+def _kept(path: Path) -> dict[str, int]:
+    """What a run keeps of its steps."""
+    kept: dict[str, int] = read_json(path)
+    missing = {"processes", "bf16"} - set(kept)
+    if missing:
+        raise RunError(
+            f"{path}: damaged, it says no {' and no '.join(sorted(missing))}; train in another "
+            "folder, or delete this run"
+        )
+    return kept

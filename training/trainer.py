@@ -31,7 +31,7 @@ from training.model import MultiHeadModel
 from training.optimisation import adamw, freeze
 from training.preparation import Prepared, TrainingError, hold_to_data
 from training.progress import SECONDS, History, Progress
-from training.runs import HEADS, LINEAGE, Run, read_weights, write_untrained
+from training.runs import HEADS, LINEAGE, Run, hold_to_checkpoint, write_untrained
 from training.settings import Recipe, Tracking
 from training.steps import hold_to_steps
 
@@ -126,13 +126,13 @@ def fit(
     """
     processes = side_by_side()
     checkpoint = Run(run).checkpoint
-    if checkpoint is not None:
-        read_weights(checkpoint)  # a damaged one is told before anything is built
     begun = checkpoint is not None
     hold_to_data(prepared, run, begun)
     if processes.is_main_process and not (begun and (run / LINEAGE).is_file()):
         Lineage.of_recipe(recipe, folder).write(run)
     bf16 = hold_to_steps(run, processes, recipe.optimiser.bf16, begun)
+    if checkpoint is not None:
+        hold_to_checkpoint(checkpoint, processes.num_processes)
     set_seed(recipe.seed)
     model = new_model(recipe, folder, prepared)
     hold_to_disk(model, run)
