@@ -13,8 +13,11 @@ from annotations.schema import Span
 from tests.report_items import LEXICON, entity_item, label_item, recipe_of
 from training.corpora import load
 from training.evaluation.novelty import surface_key
+from training.preparation import recipe_heads
 from training.report import analysis
 from training.report.analysis import by_length, by_novelty, by_source, reliability_of, score
+from training.settings import Source, Variants
+from training.source_documents import development_texts, training_documents
 
 
 def test_f1_is_that_of_a_count_by_hand() -> None:
@@ -98,10 +101,24 @@ def test_seen_and_unseen_add_up_to_all() -> None:
 
 def test_training_surfaces_are_those_of_the_train_part_alone() -> None:
     asked = recipe_of(("seed", "khabar"), ("authored", "khabar"))
-    surfaces = analysis.train_surfaces(asked, "khabar", LEXICON)
+    held_out = development_texts(asked)
+    surfaces = analysis.train_surfaces(asked, "khabar", LEXICON, held_out)
     slow = sum(len(d.entities or ()) for c in ("seed", "authored") for d in load(c, "train"))
     assert sum(surfaces.values()) == slow
-    assert analysis.train_surfaces(asked, "anercorp", LEXICON) == Counter()
+    assert analysis.train_surfaces(asked, "anercorp", LEXICON, held_out) == Counter()
+
+
+def test_surfaces_are_counted_in_the_documents_that_were_taught_as_they_were_written() -> None:
+    asked = recipe_of(("seed", "khabar"), ("authored", "khabar"))
+    head, held_out = recipe_heads(asked)[0], development_texts(asked)
+    drawn = Source(corpus="authored", head="khabar", documents=5, variants=Variants(count=2))
+    silent = Source(corpus="seed", head="khabar", passes=0)
+    less = asked.model_copy(update={"sources": (silent, drawn)})
+    plain = Source(corpus="authored", head="khabar", documents=5)
+    five, _ = training_documents(asked, plain, head, held_out)
+    surfaces = analysis.train_surfaces(less, "khabar", LEXICON, held_out)
+    assert len(five) == 5
+    assert sum(surfaces.values()) == sum(len(document.entities or ()) for document in five)
 
 
 def test_bins_and_their_error_are_those_of_a_slow_count() -> None:

@@ -17,21 +17,22 @@ from sklearn.metrics import f1_score
 from annotations.clitics import NameLexicon
 from annotations.schema import Span
 from annotations.text import words
-from training.corpora import load
 from training.evaluation.novelty import Known, surface_key
 from training.evaluation.scores import ECE_BINS, bootstrap, calibration_error, f1_of
 from training.label_sets import teaching
+from training.leakage import HeldOut
 from training.preparation import recipe_heads
 from training.report.answers import Answers, EntityItem, LabelItem
 from training.settings import Recipe
+from training.source_documents import training_documents
 
 Floats = npt.NDArray[np.float64]
 Item = EntityItem | LabelItem
 Seen = Callable[[str, Span], bool]
 
 SEEN_DEFINITION = (
-    "An entity is seen when its surface occurs as an entity, of whatever type, in the training "
-    "part of any source of the same head. Surfaces are compared without diacritics, tatweel, "
+    "An entity is seen when its surface occurs as an entity, of whatever type, in the documents "
+    "that this run taught the same head. Surfaces are compared without diacritics, tatweel, "
     "attached clitics and the hamza of alef. Recall counts gold entities, precision predictions."
 )
 
@@ -139,13 +140,19 @@ def by_source(items: Sequence[Item]) -> list[Score]:
     return [score(source, group) for source, group in sorted(groups.items())]
 
 
-def train_surfaces(recipe: Recipe, head: str, lexicon: NameLexicon) -> Counter[str]:
-    """How often each surface is an entity that the training parts of a head's sources teach it."""
+def train_surfaces(
+    recipe: Recipe, head: str, lexicon: NameLexicon, held_out: HeldOut
+) -> Counter[str]:
+    """How often each surface is an entity in the documents that a recipe teaches a head, each read
+    once and as it was written.
+    """
     heads = {one.name: one for one in recipe_heads(recipe)}
     counts: Counter[str] = Counter()
-    for source in (one for one in recipe.sources if one.head == head):
+    for source in (one for one in recipe.sources if one.head == head and one.passes):
         known = teaching(source, heads[head])
-        for document in load(source.corpus, "train"):
+        as_written = source.model_copy(update={"variants": None})
+        documents, _ = training_documents(recipe, as_written, heads[head], held_out)
+        for document in documents:
             counts.update(
                 surface_key(document.text, span, lexicon)
                 for span in document.entities or ()

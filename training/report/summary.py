@@ -23,6 +23,7 @@ from training.report.published import PublishedScore, published_scores
 from training.report.worst import Error
 from training.runs import DATA, Run, RunError
 from training.settings import Recipe
+from training.source_documents import development_texts
 
 log = logging.getLogger(__name__)
 NOTICE = (
@@ -125,8 +126,9 @@ def summarise(run: Run) -> Summary:
         if found.items:
             log.info("%s on %s: %d items read", found.head.name, found.split.name, len(found.items))
             answers[found.head.name].append(found)
+    held_out = development_texts(recipe)
     surfaces = {
-        name: analysis.train_surfaces(recipe, name, bundle.lexicon)
+        name: analysis.train_surfaces(recipe, name, bundle.lexicon, held_out)
         for name, group in answers.items()
         if group and group[0].entities
     }
