@@ -82,3 +82,9 @@ def test_label_confusion_is_that_of_scikit_learn() -> None:
     assert matrix.rows == matrix.columns == ("a", "b", "c")
     slow = confusion_matrix(*zip(*pairs, strict=True), labels=["a", "b", "c"])
     assert np.array_equal(matrix.counts, slow)
+
+
+def test_a_label_that_the_head_lacks_has_a_row_too() -> None:
+    matrix = label_matrix(("b", "a"), [("a", "b"), ("other", "a")])
+    assert matrix.rows == matrix.columns == ("b", "a", "other")
+    assert matrix.counts == ((0, 0, 0), (1, 0, 0), (0, 1, 0))

@@ -8,26 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from annotations.conll import canonical_label, word_spans
 from serving.bundle import DEFAULT_FOLDER, Bundle
 from serving.tagger import Tagger
 from tests.report_items import recipe_of
 from training.corpora import load
 from training.evaluation import development
-from training.evaluation.development import evaluate_heads
+from training.evaluation.development import dev_questions, evaluate_heads
+from training.evaluation.entity_questions import DocumentQuestions, SentenceQuestions
+from training.evaluation.questions import LabelQuestions, Questions
 from training.report import analysis, answers
 from training.report.analysis import score
 from training.report.answers import dev_answers
+from training.settings import Source
 
 
 @pytest.fixture
 def small_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Development splits of some items, the same for scores and report, to be read in seconds."""
-    for module in (answers, development):
-        for name, most in (("load", 20), ("sentences_of", 60)):
-            real = getattr(module, name)
-            monkeypatch.setattr(
-                module, name, lambda corpus, part, real=real, most=most: real(corpus, part)[:most]
-            )
+    for module, name, most in (
+        (answers, "load", 20), (development, "load", 20), (development, "sentences_of", 60)
+    ):  # fmt: skip
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda corpus, part, real=real, most=most: real(corpus, part)[:most]
+        )
 
 
 @pytest.mark.usefixtures("small_splits")
@@ -71,6 +76,41 @@ def test_labels_are_counted_as_the_bundle_counts_them(
     assert analysis.headline(found) == row["macro_f1"]
     assert score("", found.items).value == row["accuracy"]
     assert analysis.reliability(found.items)[1].ece == row["ece"]
+
+
+@pytest.mark.usefixtures("data_folder")
+@pytest.mark.parametrize(
+    ("corpus", "head"),
+    [("authored", "khabar"), ("wojood", "khabar"), ("anercorp", "anercorp")],
+)
+def test_a_head_is_asked_for_the_types_that_it_has(
+    smoke_bundle: Path, corpus: str, head: str
+) -> None:
+    whole, source = Tagger.from_bundle(smoke_bundle), Source(corpus=corpus, head=head)
+    few = {"labels": ("PERS", "ORG")}
+    narrow = whole.with_head(whole.heads[head].model_copy(update=few))
+    all_types, types = (types_of(dev_questions(source, "ner", t)) for t in (whole, narrow))
+    assert types == {label: n for label, n in all_types.items() if label in few["labels"]}
+    assert len(types) == 2 < len(all_types)
+
+
+def types_of(questions: Questions) -> Counter[str]:
+    if isinstance(questions, SentenceQuestions):
+        found = (span.label for sentence in questions.sentences for span in word_spans(sentence))
+        return Counter(map(canonical_label, found))
+    assert isinstance(questions, DocumentQuestions)
+    return Counter(span.label for d in questions.documents for span in d.entities or ())
+
+
+def test_a_head_of_claims_is_asked_for_the_labels_that_it_has(smoke_bundle: Path) -> None:
+    whole = Tagger.from_bundle(smoke_bundle)
+    source = Source(corpus="authored-claims", head="claim")
+    labels = {d.claims[0].label for d in load("authored-claims", "dev") if d.claims}
+    assert not labels <= set(whole.heads["claim"].labels)
+    wide = whole.with_head(whole.heads["claim"].model_copy(update={"labels": tuple(labels)}))
+    questions = dev_questions(source, "claim", wide)
+    assert isinstance(questions, LabelQuestions)
+    assert set(questions.gold) == labels
 
 
 def test_before_calibration_is_the_head_with_neutral_numbers() -> None:

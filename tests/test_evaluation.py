@@ -13,7 +13,7 @@ from annotations.errors import FormatError, KhabarError
 from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Stance
 from tests.files import write
-from tests.table_backend import Knowing
+from tests.table_backend import Knowing, knowing_taggers
 from training.evaluation.files import Task, evaluate, file_kind
 
 CONLL = "وأكد O\nالتحالف B-ORG\nبسوريا B-LOC\n"
@@ -112,6 +112,18 @@ def test_claims_of_khabar_jsonl_count_discuss_and_unrelated_as_other(
         "agree": 1, "other": 2,
     }  # fmt: skip
     assert report["accuracy"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_claims_are_scored_in_the_labels_of_the_head(knowing: Knowing, tmp_path: Path) -> None:
+    labels = ("agree", "disagree", "discuss", "unrelated")
+    document = Document("a", "القوات دخلت", claims=tuple(Claim("القائم", one) for one in labels))
+    write_documents(tmp_path / "c.jsonl", [document])
+    tagger = knowing()
+    tagger = tagger.with_head(tagger.heads["claim"].model_copy(update={"labels": labels}))
+    report = evaluate("claim", tmp_path / "c.jsonl", knowing_taggers(tagger.bundle)())
+    assert {name: own["support"] for name, own in report["per_label"].items()} == dict.fromkeys(
+        labels, 1
+    )
 
 
 def test_mawqif_tweets_are_scored_as_stances(knowing: Knowing, tmp_path: Path) -> None:

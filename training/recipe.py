@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from annotations.schema import Document
 from serving.bundle import (
     CARD,
     FORMAT,
@@ -28,23 +26,23 @@ from serving.bundle import (
     write_manifest,
 )
 from serving.tagger import Tagger
-from training.corpora import load, with_entities
+from training.corpora import load
 from training.encoders.sources import encoder_folder
-from training.evaluation.development import DEV_SPLITS, evaluate_heads
+from training.evaluation.development import DEV_SPLITS, evaluate_heads, taught
 from training.export.calibration import calibrate_head
 from training.export.card import model_card
 from training.export.gate import HeadLoss, check, int8_losses
 from training.export.observation import calibration_inputs
 from training.export.onnx_export import export
 from training.export.torch_backend import TorchBackend
-from training.label_sets import corpus_name, is_own_file, judges, teaching
+from training.label_sets import corpus_name, is_own_file, judges
 from training.lexicon import name_lexicon
 from training.lineage import Lineage
 from training.model import MultiHeadModel
 from training.preparation import Prepared, TrainingError, prepare
 from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
-from training.settings import Recipe, Source
+from training.settings import Recipe
 from training.source_documents import WORDS
 from training.trainer import fit, side_by_side
 
@@ -225,21 +223,6 @@ def _manifest(
         data=list(lineage.data),
         scores=[],
     )
-
-
-def taught(documents: Sequence[Document], source: Source, head: Head) -> list[Document]:
-    """The documents that have entities, with those that a head of words knows, under its names."""
-    known = teaching(source, head)
-    return [
-        document.with_entities(
-            tuple(
-                replace(span, label=label)
-                for span in document.entities or ()
-                if (label := known.label(span.label)) is not None
-            )
-        )
-        for document in with_entities(documents)
-    ]
 
 
 def calibrate(folder: Path, manifest: Manifest, recipe: Recipe) -> tuple[Head, ...]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from annotations.conll import Sentence, canonical_label
+from annotations.schema import Document
+from serving.bundle import Head
 from serving.tagger import Tagger
 from training.corpora import load, sentences_of, with_entities
 from training.evaluation.entity_questions import document_questions, sentence_questions
@@ -21,7 +24,7 @@ from training.evaluation.questions import (
     topic_questions,
 )
 from training.evaluation.scores import Scores
-from training.label_sets import corpus_name, judges
+from training.label_sets import corpus_name, judges, teaching
 from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
@@ -86,19 +89,49 @@ def dev_sets(tagger: Tagger, recipe: Recipe) -> Iterator[DevSet]:
         if split is None or source.head not in tagger.heads:
             continue
         if judges(source, tagger.bundle.head(source.head)):
-            yield DevSet(source.head, split, _questions(source, split.task, tagger))
+            yield DevSet(source.head, split, dev_questions(source, split.task, tagger))
 
 
-def _questions(source: Source, task: Task, tagger: Tagger) -> Questions:
-    corpus, head = source.corpus, source.head
+def dev_questions(source: Source, task: Task, tagger: Tagger) -> Questions:
+    """What the development split of a source asks of its head, in the labels that the head has."""
+    corpus, head = source.corpus, tagger.bundle.head(source.head)
     if corpus in _CONLL:
-        return sentence_questions([s for _, s in sentences_of(corpus, "dev")], tagger, head)
+        sentences = [_taught_sentence(s, source, head) for _, s in sentences_of(corpus, "dev")]
+        return sentence_questions(sentences, tagger, head.name)
     documents = load(corpus_name(corpus), "dev")
     if task == "ner":
-        return document_questions(with_entities(documents), tagger, head)
+        return document_questions(taught(documents, source, head), tagger, head.name)
     if task == "topic":
         return topic_questions(documents, tagger)
-    return claim_questions(documents) if task == "claim" else stance_questions(documents)
+    if task == "claim":
+        return claim_questions(documents, head.labels)
+    return stance_questions(documents)
+
+
+def taught(documents: Iterable[Document], source: Source, head: Head) -> list[Document]:
+    """The documents that have entities, with those that a head of words knows, under its names."""
+    known = teaching(source, head)
+    return [
+        document.with_entities(
+            tuple(
+                replace(span, label=label)
+                for span in document.entities or ()
+                if (label := known.label(span.label)) in head.labels
+            )
+        )
+        for document in with_entities(documents)
+    ]
+
+
+def _taught_sentence(sentence: Sentence, source: Source, head: Head) -> Sentence:
+    """A sentence with the tags that a head of words knows, under its names."""
+    known = teaching(source, head)
+
+    def tag_of(tag: str) -> str:
+        label = None if tag == "O" else known.label(canonical_label(tag[2:]))
+        return f"{tag[:2]}{label}" if label in head.labels else "O"
+
+    return Sentence(sentence.words, tuple(tuple(map(tag_of, tags)) for tags in sentence.tags))
 
 
 def evaluate_heads(tagger: Tagger, recipe: Recipe) -> list[dict[str, Any]]:

@@ -157,8 +157,9 @@ def score_topics(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any
 
 
 def score_claims(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:
-    """Claim scores; discuss and unrelated count as other."""
-    return claim_questions(documents).scores(tagger).report()
+    """Claim scores; labels that the head does not know count as other."""
+    labels = tagger.bundle.head("claim").labels
+    return claim_questions(documents, labels).scores(tagger).report()
 
 
 def score_stances(documents: Iterable[Document], tagger: Tagger) -> dict[str, Any]:

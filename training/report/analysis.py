@@ -17,9 +17,9 @@ from sklearn.metrics import f1_score
 from annotations.clitics import NameLexicon
 from annotations.schema import Span
 from annotations.text import words
+from training.evaluation.development import taught
 from training.evaluation.novelty import Known, surface_key
 from training.evaluation.scores import ECE_BINS, bootstrap, calibration_error, f1_of
-from training.label_sets import teaching
 from training.leakage import HeldOut
 from training.preparation import recipe_heads
 from training.report.answers import Answers, EntityItem, LabelItem
@@ -149,14 +149,11 @@ def train_surfaces(
     heads = {one.name: one for one in recipe_heads(recipe)}
     counts: Counter[str] = Counter()
     for source in (one for one in recipe.sources if one.head == head and one.passes):
-        known = teaching(source, heads[head])
         as_written = source.model_copy(update={"variants": None})
         documents, _ = training_documents(recipe, as_written, heads[head], held_out)
-        for document in documents:
+        for document in taught(documents, source, heads[head]):
             counts.update(
-                surface_key(document.text, span, lexicon)
-                for span in document.entities or ()
-                if known.label(span.label) is not None
+                surface_key(document.text, span, lexicon) for span in document.entities or ()
             )
     return counts
 

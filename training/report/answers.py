@@ -30,21 +30,16 @@ from serving.bundle import MODEL, Bundle, Head
 from serving.prediction import Article, Attitude, Labelled, Prediction
 from serving.runtime import Backend, OnnxBackend
 from serving.tagger import Tagger
-from training.corpora import load, sentences_of, with_entities
-from training.evaluation.development import DEV_SPLITS, DevSplit
-from training.evaluation.questions import (
-    LabelQuestions,
-    claim_questions,
-    stance_questions,
-    topic_questions,
-)
+from training.corpora import load
+from training.evaluation.development import DEV_SPLITS, DevSplit, dev_questions
+from training.evaluation.entity_questions import DocumentQuestions, SentenceQuestions
+from training.evaluation.questions import LabelQuestions, Questions
 from training.label_sets import corpus_name, judges
 from training.settings import Recipe
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 MAX_WORDS = 100_000  # of a split that are read: a minute; the scores of the bundle are of all
-_CONLL = ("anercorp", "wojood")
 _BATCHES_KEPT = 256
 
 
@@ -126,7 +121,7 @@ def dev_answers(
         if split is None or head is None or not judges(source, head):
             continue
         readers = _Readers.of(bundle, head)
-        asked = _asked(source.corpus, split, readers.shipped)
+        asked = _asked(source.corpus, dev_questions(source, split.task, readers.shipped))
         kept = _drawn([len(text.split()) for text, _ in asked], max_words)
         items: tuple[Any, ...] = tuple(asked[i][1](readers) for i in kept)
         yield Answers(readers.head, source.corpus, split, items, len(asked))
@@ -135,34 +130,22 @@ def dev_answers(
 _Read = Callable[["_Readers"], EntityItem | LabelItem]
 
 
-def _asked(corpus: str, split: DevSplit, tagger: Tagger) -> list[tuple[str, _Read]]:
+def _asked(corpus: str, questions: Questions) -> list[tuple[str, _Read]]:
     """The text of each item of a split, and what reads it."""
-    if corpus in _CONLL:
+    if isinstance(questions, SentenceQuestions):
         return [
             (" ".join(sentence.words), partial(_sentence_item, f"{corpus}-dev-{i}", sentence))
-            for i, (_, sentence) in enumerate(sentences_of(corpus, "dev"))
+            for i, sentence in enumerate(questions.sentences)
         ]
-    documents = load(corpus_name(corpus), "dev")
-    if split.task == "ner":
-        return [
-            (document.text, partial(_document_item, document))
-            for document in with_entities(documents)
-        ]
-    questions = _label_questions(documents, split, tagger)
-    sources = {document.id: document.source for document in documents}
+    if isinstance(questions, DocumentQuestions):
+        return [(one.text, partial(_document_item, one)) for one in questions.documents]
+    assert isinstance(questions, LabelQuestions)
+    sources = {one.id: one.source for one in load(corpus_name(corpus), "dev")}
     asked = zip(map(Article.of, questions.articles), questions.gold, strict=True)
     return [
         (article.text, partial(_label_item, article, gold, sources.get(str(article.id))))
         for article, gold in asked
     ]
-
-
-def _label_questions(
-    documents: Sequence[Document], split: DevSplit, tagger: Tagger
-) -> LabelQuestions:
-    if split.task == "topic":
-        return topic_questions(documents, tagger)
-    return claim_questions(documents) if split.task == "claim" else stance_questions(documents)
 
 
 def _drawn(lengths: Sequence[int], most: int | None) -> list[int]:

@@ -100,10 +100,10 @@ def entity_matrix(texts: Iterable[tuple[Sequence[Span], Sequence[Span]]]) -> Mat
 
 
 def label_matrix(labels: Sequence[str], pairs: Iterable[tuple[str, str]]) -> Matrix:
-    """The confusion of labels over (gold, predicted), in the order of `labels`."""
+    """The confusion of labels over (gold, predicted), in the order of `labels`; others follow."""
     cells = Counter(pairs)
     used = {label for pair in cells for label in pair}
-    names = tuple(label for label in labels if label in used)
+    names = (*(label for label in labels if label in used), *sorted(used - set(labels)))
     return _matrix(names, names, cells)
 
 
