@@ -18,6 +18,7 @@ import configs
 import training.export.onnx_export
 from annotations.catalogue import catalogue
 from annotations.clitics import NameLexicon
+from annotations.errors import ConfigError
 from annotations.seed import seed_text
 from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head, sha256
 from serving.runtime import OnnxBackend
@@ -254,3 +255,14 @@ def test_a_bundle_is_scored_again_without_another_training(
     assert "### stance on authored news dev" in (folder / CARD).read_text("utf-8")
     assert (folder / MODEL).read_bytes() == (smoke_bundle / MODEL).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_bundle_of_an_unknown_setting_is_not_scored_again(
+    smoke_bundle: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(smoke_bundle, tmp_path / "mine"))
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    manifest["training"]["recipe"]["sed"] = 3
+    (folder / "bundle.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
+    with pytest.raises(ConfigError, match=r"bundle\.json: unknown key sed; did you mean seed"):
+        rescore(folder)

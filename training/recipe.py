@@ -44,6 +44,7 @@ from training.runs import BUNDLE, RECIPE, Run, write_text
 from training.scratch import beside, refuse_foreign
 from training.settings import Recipe
 from training.source_documents import WORDS
+from training.strict import validated
 from training.trainer import fit, side_by_side
 
 log = logging.getLogger(__name__)
@@ -157,19 +158,13 @@ def _judge(
     return int8_losses(Tagger(int8.bundle, fp32), int8, recipe)
 
 
-FREE_TO_CHANGE = {"name", "version", "lexicon", "tracking", "evaluation", "export"}
-
-
 def _refuse_another_recipe(recipe: Recipe, run: Path) -> None:
     """Checkpoints go on under the recipe that they were begun with; what does not touch the weights
     may change.
     """
     if not (run / RECIPE).is_file() or Run(run).checkpoint is None:
         return
-    begun = Run(run).recipe.model_dump(mode="json")
-    asked = recipe.model_dump(mode="json")
-    changed = [name for name in asked if asked[name] != begun.get(name)]
-    if set(changed) - FREE_TO_CHANGE:
+    if changed := recipe.changed_from(Run(run).recipe):
         raise TrainingError(
             f"{run}: holds checkpoints of another recipe ({', '.join(changed)} differ); give "
             "another folder with --run or delete this one"
@@ -196,7 +191,7 @@ def rescore(folder: Path) -> Path:
     bundle = Bundle.load(folder)
     if "recipe" not in bundle.manifest.training:
         raise TrainingError(f"{folder}: was imported, not trained; score it with `khabar evaluate`")
-    recipe = Recipe.model_validate(bundle.manifest.training["recipe"])
+    recipe = validated(bundle.manifest.training["recipe"], Recipe, f"{folder}/{MANIFEST}")
     scores = evaluate_heads(Tagger(bundle), recipe)
     with beside(folder) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)

@@ -266,6 +266,9 @@ class Export(Settings):
     allow_loss: bool = False  # export all the same; the card says so
 
 
+FREE_TO_CHANGE = frozenset({"name", "version", "lexicon", "tracking", "evaluation", "export"})
+
+
 class Recipe(Settings):
     """Everything `khabar train` needs to make a bundle."""
 
@@ -285,6 +288,11 @@ class Recipe(Settings):
     evaluation: Evaluation = Evaluation()
     export: Export = Export()
     seed: int = Field(13, ge=0, lt=2**32)
+
+    def changed_from(self, other: Recipe) -> list[str]:
+        """The settings in which it differs from another recipe, of those that touch the weights."""
+        mine, theirs = (one.model_dump(mode="json") for one in (self, other))
+        return [n for n in mine if n not in FREE_TO_CHANGE and mine[n] != theirs[n]]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
