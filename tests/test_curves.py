@@ -62,10 +62,10 @@ def test_the_scores_of_an_epoch_are_those_of_a_reading_one_by_one(
     found = curve.scores(model, torch.device("cpu"), bf16=False)
     assert model.training
     model.eval()
-    assert found["seed"] == pytest.approx(slow_entity_f1(curve, model), abs=1e-4)
-    assert found["seed"] > 0
-    for corpus in ("seed-claims", "seed-stances"):
-        assert found[corpus] == pytest.approx(slow_label_f1(curve, model, corpus), abs=1e-4)
+    assert found["khabar/seed"] == pytest.approx(slow_entity_f1(curve, model), abs=1e-4)
+    assert found["khabar/seed"] > 0
+    for name in ("claim/seed-claims", "stance/seed-stances"):
+        assert found[name] == pytest.approx(slow_label_f1(curve, model, name), abs=1e-4)
 
 
 def one(curve: DevCurve, model: MultiHeadModel, row: dict[str, object]) -> torch.Tensor:
@@ -78,7 +78,7 @@ def one(curve: DevCurve, model: MultiHeadModel, row: dict[str, object]) -> torch
 
 def slow_entity_f1(curve: DevCurve, model: MultiHeadModel) -> float:
     gold, found = [], []
-    for row in curve.examples["seed"]:
+    for row in curve.examples["khabar/seed"]:
         logits = one(curve, model, row)
         types = curve.heads["khabar"].labels
         for column, name in enumerate(types):
@@ -94,8 +94,8 @@ def name_of(label: int, name: str) -> str | None:
     return None if label == IGNORED else ("O", f"B-{name}", f"I-{name}")[label]
 
 
-def slow_label_f1(curve: DevCurve, model: MultiHeadModel, corpus: str) -> float:
-    rows = curve.examples[corpus]
+def slow_label_f1(curve: DevCurve, model: MultiHeadModel, name: str) -> float:
+    rows = curve.examples[name]
     best = [int(one(curve, model, row).argmax()) for row in rows]
     return float(label_f1([row["labels"][0] for row in rows], best, average="macro"))
 
@@ -106,7 +106,16 @@ def test_a_source_that_leaves_types_out_or_has_no_dev_part_draws_no_curve(tmp_pa
     whole = Source(corpus="authored-topics", head="topic")
     recipe = plain.model_copy(update={"sources": (*plain.sources, silent, whole)})
     curve = DevCurve.of(recipe, prepare(recipe, encoder_folder(recipe.encoder, tmp_path)))
-    assert list(curve.examples) == ["authored-topics"]
+    assert list(curve.examples) == ["topic/authored-topics"]
+
+
+def test_heads_that_judge_one_corpus_have_a_curve_each(tmp_path: Path) -> None:
+    plain = load_recipe(SMOKE)
+    heads = plain.heads | {"helper": plain.heads["khabar"]}
+    sources = tuple(Source(corpus="authored", head=head) for head in ("khabar", "helper"))
+    recipe = plain.model_copy(update={"heads": heads, "sources": sources})
+    curve = DevCurve.of(recipe, prepare(recipe, encoder_folder(recipe.encoder, tmp_path)))
+    assert list(curve.examples) == ["khabar/authored", "helper/authored"]
 
 
 def test_a_curve_takes_only_so_many_items(tmp_path: Path) -> None:
@@ -117,7 +126,7 @@ def test_a_curve_takes_only_so_many_items(tmp_path: Path) -> None:
             update={"sources": sources, "evaluation": Evaluation(curve_items=most)}
         )
         curve = DevCurve.of(recipe, prepare(recipe, encoder_folder(recipe.encoder, tmp_path)))
-        assert least <= len(curve.examples["authored-topics"]) < most + least
+        assert least <= len(curve.examples["topic/authored-topics"]) < most + least
 
 
 def test_a_run_tells_its_losses_and_the_scores_of_every_epoch(
@@ -132,4 +141,5 @@ def test_a_run_tells_its_losses_and_the_scores_of_every_epoch(
         assert len(told) > 2 and told[-1] < told[0]
     dev = [row for row in rows if "dev" in row]
     assert [row["epoch"] for row in dev] == [1, 2, 3, 4]
-    assert all(set(row["dev"]) == {"seed", "seed-claims", "seed-stances"} for row in dev)
+    named = {"khabar/seed", "claim/seed-claims", "stance/seed-stances"}
+    assert all(set(row["dev"]) == named for row in dev)

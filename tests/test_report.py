@@ -21,11 +21,14 @@ from annotations.errors import ConfigError
 from annotations.jsonl import write_documents
 from annotations.schema import Span
 from annotations.seed import seed_document
+from tests.report_items import recipe_of
 from training.recipe import rescore
+from training.report.analysis import Score
 from training.report.errors_view import marked_sides
+from training.report.figures import label_figure, source_figure
 from training.report.page import heat, report_html, write_report
 from training.report.published import published_scores
-from training.report.summary import NOTICE, Summary, summarise
+from training.report.summary import NOTICE, Summary, curves_by_head, summarise
 from training.report.worst import Error
 from training.runs import Run, RunError
 
@@ -287,14 +290,65 @@ def test_the_cost_of_int8_is_told_where_it_was_measured(summary: Summary) -> Non
 def test_development_curves_are_drawn_by_head(summary: Summary) -> None:
     history = [
         *summary.history,
-        *({"step": 7 * e, "epoch": e, "dev": {"authored": 0.1 * e, "authored-topics": 0.3}}
-          for e in (1, 2, 3)),
+        *({"step": 7 * e, "epoch": e, "dev": {
+            "khabar/authored": 0.1 * e, "topic/authored-topics": 0.3, "helper/authored": 0.9,
+          }} for e in (1, 2, 3)),
     ]  # fmt: skip
     words = Page(report_html(replace(summary, history=history))).words
     assert "khabar on development data" in words
     assert "authored ends at 0.30, best 0.30" in words
     assert "topic on development data" in words
     assert "claim on development data" not in words
+
+
+@pytest.mark.parametrize("f1", [0.5, 0.504])
+def test_where_all_score_alike_none_is_best(summary: Summary, f1: float) -> None:
+    head = next(head for head in summary.heads if head.splits)
+    alike = {"support": 20, "interval": (0.4, 0.6)}
+    labels = {"per_label": {"a": alike | {"f1": 0.5}, "b": alike | {"f1": f1}}}
+    sources = [Score(name, 20, 20, value, (0.4, 0.6)) for name, value in (("x", 0.5), ("y", f1))]
+    split = replace(head.splits[0], scores=labels, sources=sources)
+    assert "best" not in label_figure(head, split).caption
+    figure = source_figure(replace(head, splits=[split]))
+    assert figure is not None and "Best" not in figure.caption
+
+
+def test_old_curves_are_those_of_the_one_head_that_judges_their_corpus() -> None:
+    recipe = recipe_of(("authored", "khabar"), ("wojood", "khabar"), ("authored", "helper"))
+    old = {"epoch": 1, "dev": {"authored": 0.4, "wojood": 0.5}}
+    new = {"epoch": 2, "dev": {"khabar/authored": 0.6, "helper/authored": 0.7}}
+    loss = {"epoch": 2, "loss": 0.1}
+    assert curves_by_head([old, loss, new], recipe) == [
+        {"epoch": 1, "dev": {"khabar/wojood": 0.5}}, loss, new
+    ]  # fmt: skip
+
+
+def test_a_bundle_beside_another_recipe_is_told_without_what_is_not_its_own(
+    smoke_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    begun = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    free = begun | {"evaluation": {"curve_items": 7}}
+    (run / "recipe.json").write_text(json.dumps(free), encoding="utf-8")
+    alike = summarise(Run.open(run))
+    assert alike.mixed is None and alike.history and alike.fingerprints
+    (run / "recipe.json").write_text(json.dumps(free | {"seed": 99}), encoding="utf-8")
+    mixed = summarise(Run.open(run))
+    assert mixed.recipe == begun and mixed.seed == begun["seed"] != 99
+    assert (mixed.history, mixed.fingerprints, mixed.parameters) == ([], {}, None)
+    words = Page(report_html(mixed)).words
+    assert (
+        "another recipe than recipe.json, which differs in seed; this report is of the bundle"
+        in words
+    )
+    assert "those in its folder are of another recipe" in words
+
+
+def test_damaged_fingerprints_are_named(smoke_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    (run / "data.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"data\.json: damaged"):
+        summarise(Run.open(run))
 
 
 def test_a_matrix_shades_by_the_share_of_its_row(summary: Summary) -> None:

@@ -133,6 +133,11 @@ def _steps(checkpoint: Path) -> tuple[int, int]:
     return state["global_step"], state.get("max_steps", 0)  # once 0 steps said no more
 
 
+def curve_name(head: str, corpus: str) -> str:
+    """The name in a history of the scores of a head on a corpus."""
+    return f"{head}/{corpus}"  # no name of a head has a stroke
+
+
 def write_untrained(model: MultiHeadModel, run: Path) -> None:
     """Leave a model of which nothing is trained as the checkpoint of a run, with an empty
     history.
@@ -215,8 +220,8 @@ class Run:
         """The learning curves, by step.
 
         A row of training has `step`, `epoch`, `loss` and `loss_HEAD` (means since the row before);
-        a row of evaluation has `step`, `epoch` and `dev`: corpus -> f1 or macro_f1 on some of its
-        development items.
+        a row of evaluation has `step`, `epoch` and `dev`: HEAD/CORPUS -> f1 or macro_f1 of the head
+        on some development items of the corpus; in old runs CORPUS alone.
         """
         path = self.folder / HISTORY
         if not path.is_file():

@@ -23,12 +23,15 @@ from training.examples import IGNORED, examples_of
 from training.label_sets import judges, teaching
 from training.model import MultiHeadModel
 from training.preparation import Prepared
+from training.runs import curve_name
 from training.settings import Recipe
 
 
 @dataclass(frozen=True)
 class DevCurve:
-    """Development examples by corpus, at most some of each, ready to be scored again and again."""
+    """Development examples by HEAD/CORPUS, at most some of each, ready to be scored again and
+    again.
+    """
 
     heads: dict[str, Head]
     examples: dict[str, list[dict[str, Any]]]
@@ -56,19 +59,19 @@ class DevCurve:
                 teaching(source, head),
             )
             if rows := [asdict(example) for example in made]:
-                examples[source.corpus] = rows
+                examples[curve_name(head.name, source.corpus)] = rows
         collator = Collator(prepared.heads, prepared.encoder.special.pad)
         return cls(heads, examples, collator, recipe.optimiser.max_batch_tokens)
 
     def scores(self, model: MultiHeadModel, device: torch.device, bf16: bool) -> dict[str, float]:
-        """F1 of entities, macro F1 of texts and pairs, by corpus."""
+        """F1 of entities, macro F1 of texts and pairs, by HEAD/CORPUS."""
         training = model.training
         model.eval()
         try:
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 return {
-                    corpus: round(self._score(rows, model, device), 4)
-                    for corpus, rows in self.examples.items()
+                    name: round(self._score(rows, model, device), 4)
+                    for name, rows in self.examples.items()
                 }
         finally:
             model.train(training)

@@ -15,6 +15,7 @@ from training.report import charts
 from training.report.analysis import Score
 from training.report.charts import Line, Row
 from training.report.summary import HeadSummary, SplitSummary, Summary
+from training.runs import curve_name
 
 _ENOUGH = 10  # gold entities or items that a best and a worst are named among
 _PARTS = ("stances", "claims", "topics", "unrelated")
@@ -52,10 +53,11 @@ def dev_figures(summary: Summary) -> Iterator[Figure]:
     """The development scores of each head after each epoch."""
     rows = [row for row in summary.history if row.get("dev")]
     for head in summary.heads:
-        corpora = [c for c in dict.fromkeys(head.corpora) if any(c in row["dev"] for row in rows)]
+        names = {corpus: curve_name(head.name, corpus) for corpus in head.corpora}
         lines = [
-            Line(c, tuple((row["epoch"], row["dev"][c]) for row in rows if c in row["dev"]))
-            for c in corpora
+            Line(corpus, points)
+            for corpus, name in names.items()
+            if (points := tuple((r["epoch"], r["dev"][name]) for r in rows if name in r["dev"]))
         ]
         if not lines:
             continue
@@ -85,7 +87,7 @@ def label_figure(head: HeadSummary, split: SplitSummary) -> Figure:
     ]
     often = [(found["f1"], name) for name, found in known if found["support"] >= _ENOUGH]
     caption = "F1 with its interval; n is the number in gold, the frequent first."
-    if len(often) > 1:
+    if often and round(min(often)[0], 2) < round(max(often)[0], 2):
         (low, worst), (high, best) = min(often), max(often)
         caption += f" Of those with {_ENOUGH} or more, {best} is best ({high:.2f}), "
         caption += f"{worst} worst ({low:.2f})."
@@ -144,8 +146,8 @@ def source_figure(head: HeadSummary) -> Figure | None:
     ]
     chart = charts.intervals(f"sources-{_slug(head.name)}", f"Scores by source, {head.name}", rows)
     caption = f"{_metric(head)} by corpus, and the source its documents name."
-    if len(found) > 1:
-        ranked = sorted(found, key=lambda row: row[1].value)
+    ranked = sorted(found, key=lambda row: row[1].value)
+    if round(ranked[0][1].value, 2) < round(ranked[-1][1].value, 2):
         caption += f" Best on {_compared(*ranked[-1], 'worst on ' + ranked[0][0], ranked[0][1])}"
     return Figure(head.name, Markup(chart), caption)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import Counter
@@ -14,21 +13,28 @@ from typing import Any
 from safetensors import safe_open
 
 from annotations.catalogue import catalogue
-from serving.bundle import MODEL, Bundle, Head
+from serving.bundle import MANIFEST, MODEL, Bundle, Head
+from training.label_sets import judges
+from training.preparation import recipe_heads
 from training.report import analysis, confusion, worst
 from training.report.analysis import Reliability, Score
 from training.report.answers import Answers, dev_answers
 from training.report.confusion import Matrix
 from training.report.published import PublishedScore, published_scores
 from training.report.worst import Error
-from training.runs import DATA, Run, RunError
+from training.runs import DATA, Run, RunError, curve_name, read_json
 from training.settings import Recipe
 from training.source_documents import development_texts
+from training.strict import validated
 
 log = logging.getLogger(__name__)
 NOTICE = (
     "This report contains text of the development splits; do not publish it where their terms "
     "forbid it."
+)
+_MIXED = (
+    "the bundle was made by another recipe than recipe.json, which differs in {}; this report is "
+    "of the bundle, and the curves, checkpoint and fingerprints of the other are left out"
 )
 
 
@@ -85,7 +91,9 @@ class HeadSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers; see `report.html` for what they mean."""
+    """A run in numbers; see `report.html` for what they mean. `mixed` says that the folder holds a
+    bundle and what another recipe left.
+    """
 
     name: str
     version: str
@@ -105,6 +113,7 @@ class Summary:
     fingerprints: dict[str, Any]
     errors: list[Error]
     recipe: dict[str, Any]
+    mixed: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of `report.json`."""
@@ -120,7 +129,12 @@ class Summary:
 
 def summarise(run: Run) -> Summary:
     """All numbers of a run with a finished bundle; its development items are read once more."""
-    bundle, recipe = Bundle.load(run.bundle), run.recipe
+    bundle = Bundle.load(run.bundle)
+    recipe = _recipe(bundle, run)
+    changed = recipe.changed_from(run.recipe)
+    mixed = _MIXED.format(", ".join(changed)) if changed else None
+    if mixed:
+        log.warning("%s: %s", run.folder, mixed)
     answers: dict[str, list[Answers]] = {head.name: [] for head in bundle.manifest.heads}
     for found in dev_answers(bundle, recipe):
         if found.items:
@@ -134,12 +148,14 @@ def summarise(run: Run) -> Summary:
     }
     everything = [found for group in answers.values() for found in group]
     training, corpora = bundle.manifest.training, [s.corpus for s in recipe.sources]
-    history, missing = _history(run)
+    history, missing = (
+        ([], "those in its folder are of another recipe") if mixed else _history(run, recipe)
+    )
     return Summary(
         name=bundle.name,
         version=bundle.version,
         encoder=bundle.manifest.encoder,
-        parameters=_parameters(run.checkpoint),
+        parameters=None if mixed else _parameters(run.checkpoint),
         bundle_bytes=sum(path.stat().st_size for path in bundle.folder.iterdir()),
         model_bytes=(bundle.folder / MODEL).stat().st_size,
         seed=recipe.seed,
@@ -154,10 +170,17 @@ def summarise(run: Run) -> Summary:
         logit_difference=dict(training.get("logit_difference", {})),
         published=published_scores(corpora),
         data=[_data(entry) for entry in bundle.manifest.data],
-        fingerprints=_fingerprints(run),
+        fingerprints={} if mixed else _fingerprints(run),
         errors=worst.worst_errors(everything, surfaces, bundle.lexicon),
         recipe=recipe.model_dump(mode="json"),
+        mixed=mixed,
     )
+
+
+def _recipe(bundle: Bundle, run: Run) -> Recipe:
+    """The recipe that a bundle was made by, as it says; an old one's is that of the run."""
+    raw = bundle.manifest.training.get("recipe")
+    return run.recipe if raw is None else validated(raw, Recipe, f"{bundle.folder}/{MANIFEST}")
 
 
 def _head(
@@ -248,12 +271,32 @@ def _matrix(head: Head, answers: Sequence[Answers]) -> Matrix:
     )
 
 
-def _history(run: Run) -> tuple[list[dict[str, Any]], str | None]:
+def _history(run: Run, recipe: Recipe) -> tuple[list[dict[str, Any]], str | None]:
     """The learning curves, or why there are none."""
     try:
-        return run.history(), None
+        return curves_by_head(run.history(), recipe), None
     except RunError as error:
         return [], str(error).removeprefix(f"{run.folder}/")
+
+
+def curves_by_head(history: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+    """A history whose scores are named HEAD/CORPUS. In an old one they have the name of the corpus,
+    and those that several heads may have left there are dropped.
+    """
+    heads = {head.name: head for head in recipe_heads(recipe)}
+    judged: dict[str, list[str]] = {}
+    for source in recipe.sources:
+        if judges(source, heads[source.head]):
+            name = curve_name(source.head, source.corpus)
+            judged[name] = [name]
+            judged.setdefault(source.corpus, []).append(name)
+    alone = {name: names[0] for name, names in judged.items() if len(names) == 1}
+    return [
+        row | {"dev": {alone[name]: f1 for name, f1 in row["dev"].items() if name in alone}}
+        if "dev" in row
+        else row
+        for row in history
+    ]
 
 
 def _parameters(checkpoint: Path | None) -> int | None:
@@ -275,5 +318,5 @@ def _data(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _fingerprints(run: Run) -> dict[str, Any]:
     """The fingerprints of the examples of each source; none in a run that kept none."""
     path = run.folder / DATA
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
     return found if isinstance(found, dict) else {"examples": found}
