@@ -110,6 +110,20 @@ def test_ctrl_c_saves_the_step_and_the_run_goes_on_from_it(tmp_path: Path) -> No
     assert_same(whole, train(small_recipe(), run))
 
 
+def test_ctrl_c_after_the_last_step_stops_the_run_before_its_export(tmp_path: Path) -> None:
+    class CtrlC(StopOnSignal):
+        def on_save(self, args: object, state: object, control: object, **_: object) -> None:
+            if state.global_step == state.max_steps:  # type: ignore[attr-defined]
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as during:
+        during.setattr(training.trainer, "StopOnSignal", CtrlC)
+        with pytest.raises(InterruptedRunError, match=r"stopped at step \d+, .*the same command"):
+            train(small_recipe(), tmp_path)
+    weights = load_file(Run(tmp_path).finished_weights)
+    assert_same(weights, train(small_recipe(), tmp_path))
+
+
 KILLED = """
 import logging, sys
 from pathlib import Path

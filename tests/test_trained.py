@@ -20,7 +20,7 @@ from training.recipe import run_recipe, train_weights
 from training.report.page import write_report
 from training.runs import Run, RunError
 from training.settings import Recipe, Source, load_recipe
-from training.trainer import new_model
+from training.trainer import new_model, planned_batches
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
 QUICK = ("export.gate=false", "evaluation.curve_items=0")
@@ -311,3 +311,17 @@ def test_passes_that_give_no_example_are_refused(tmp_path: Path) -> None:
     few = [f"sources.{i}.passes=0.001" for i in range(3)]
     with pytest.raises(TrainingError, match="no source gives a whole example an epoch; raise"):
         run_recipe(load_recipe(SMOKE, few), tmp_path / "run")
+
+
+@pytest.mark.parametrize("setting", ["sources.1.passes=0.001", "optimiser.max_steps=1"])
+def test_a_new_head_that_no_batch_teaches_is_refused(
+    smoke_run: Path, tmp_path: Path, setting: str
+) -> None:
+    with pytest.raises(
+        TrainingError, match=r"heads \S.*: none of their examples is in a batch and"
+    ):
+        run_recipe(load_recipe(SMOKE, [setting]), tmp_path / "run")
+    recipe = load_recipe(SMOKE, [setting, f"encoder.source={smoke_run}"])
+    folder = encoder_folder(recipe.encoder, tmp_path)
+    prepared = prepare(recipe, folder)
+    new_model(recipe, folder, prepared, planned_batches(recipe, prepared))  # it came along

@@ -68,7 +68,8 @@ def levelled(sizes: Sequence[int], temperature: float) -> list[int]:
 
 
 class PlannedBatches:
-    """A batch sampler over all epochs: lists of dataset rows, every list of one head.
+    """A batch sampler over all epochs: lists of dataset rows, every list of one head; `heads` are
+    those that have any.
 
     Of `processes` that train side by side, each takes its `rank`-th batch of every step; the last
     step is filled up from the first batches.
@@ -86,7 +87,7 @@ class PlannedBatches:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self.batches: list[list[int]] = []
+        every: list[list[int]] = []
         self.epoch_ends: list[int] = []  # in steps
         for epoch in range(epochs):
             rng = random.Random(f"{seed}-{epoch}")
@@ -94,11 +95,15 @@ class PlannedBatches:
             if not planned:
                 break
             planned += [planned[i % len(planned)] for i in range(-len(planned) % processes)]
-            self.batches.extend(planned[rank::processes])
-            self.epoch_ends.append(len(self.batches))
-        if max_steps is not None and max_steps < len(self.batches):
-            self.batches = self.batches[:max_steps]
+            every.extend(planned)
+            self.epoch_ends.append(len(every) // processes)
+        if max_steps is not None and max_steps * processes < len(every):
+            every = every[: max_steps * processes]
             self.epoch_ends = [end for end in self.epoch_ends if end < max_steps] + [max_steps]
+        self.batches = every[rank::processes]
+        self.heads = {
+            source.head for source in sources if any(batch[0] in source.rows for batch in every)
+        }
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -63,6 +63,11 @@ class StopOnSignal(TrainerCallback):
             self.stopped_at = state.global_step
             control.should_save = control.should_training_stop = True
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """What came after the last step ends the run, too: the checkpoint is saved by now."""
+        if self.stopped_at is None and self._asked_anywhere(args.device):
+            self.stopped_at = state.global_step
+
     def _asked_anywhere(self, device: torch.device) -> bool:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return self._asked

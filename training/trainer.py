@@ -134,20 +134,20 @@ def fit(
     if checkpoint is not None:
         hold_to_checkpoint(checkpoint, processes.num_processes)
     set_seed(recipe.seed)
-    model = new_model(recipe, folder, prepared)
-    hold_to_disk(model, run)
     plan = planned_batches(recipe, prepared, processes.process_index, processes.num_processes)
+    if recipe.optimiser.epochs and not len(plan):
+        raise TrainingError(
+            "no source gives a whole example an epoch; raise their passes, or set "
+            "optimiser.epochs to 0 to train nothing"
+        )
+    model = new_model(recipe, folder, prepared, plan)
+    hold_to_disk(model, run)
     log.info("%d steps, epochs end at %s", len(plan), plan.epoch_ends)
     if not recipe.optimiser.epochs:
         if processes.is_main_process:
             write_untrained(model, run)
         _end(processes)
         return model, {}
-    if not len(plan):
-        raise TrainingError(
-            "no source gives a whole example an epoch; raise their passes, or set "
-            "optimiser.epochs to 0 to train nothing"
-        )
     stop = StopOnSignal()
     trainer = make_trainer(
         recipe,
@@ -173,9 +173,11 @@ def _end(processes: PartialState) -> None:
     processes.destroy_process_group()
 
 
-def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadModel:
+def new_model(
+    recipe: Recipe, folder: Path, prepared: Prepared, plan: PlannedBatches | None = None
+) -> MultiHeadModel:
     """The untrained model of a recipe: the encoder of a folder under new heads, or under those that
-    the folder brings along.
+    the folder brings along. New ones of which a plan has no batch are refused.
     """
     model = MultiHeadModel(
         load_encoder(folder, recipe.optimiser.attention_dropout),
@@ -198,6 +200,13 @@ def new_model(recipe: Recipe, folder: Path, prepared: Prepared) -> MultiHeadMode
             f"{recipe.encoder.source} brings no such heads; "
             f"{'give a source passes' if epochs else 'train them'}, or name in encoder.source the "
             "run that trained them"
+        )
+    missed = set() if plan is None else taught - plan.heads - set(brought)
+    if missed:
+        raise TrainingError(
+            f"heads {', '.join(sorted(missed))}: none of their examples is in a batch and "
+            f"{recipe.encoder.source} brings no such heads; raise the passes of their sources, or "
+            "optimiser.max_steps where it is set"
         )
     return model
 
