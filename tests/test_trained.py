@@ -313,15 +313,22 @@ def test_passes_that_give_no_example_are_refused(tmp_path: Path) -> None:
         run_recipe(load_recipe(SMOKE, few), tmp_path / "run")
 
 
-@pytest.mark.parametrize("setting", ["sources.1.passes=0.001", "optimiser.max_steps=1"])
-def test_a_new_head_that_no_batch_teaches_is_refused(
-    smoke_run: Path, tmp_path: Path, setting: str
-) -> None:
-    with pytest.raises(
-        TrainingError, match=r"heads \S.*: none of their examples is in a batch and"
-    ):
-        run_recipe(load_recipe(SMOKE, [setting]), tmp_path / "run")
-    recipe = load_recipe(SMOKE, [setting, f"encoder.source={smoke_run}"])
+def test_a_new_head_that_no_batch_teaches_is_refused(smoke_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"heads claim: the passes of .* raise passes"):
+        run_recipe(load_recipe(SMOKE, ["sources.1.passes=0.001"]), tmp_path / "run")
+    recipe = load_recipe(SMOKE, ["sources.1.passes=0.001", f"encoder.source={smoke_run}"])
     folder = encoder_folder(recipe.encoder, tmp_path)
     prepared = prepare(recipe, folder)
     new_model(recipe, folder, prepared, planned_batches(recipe, prepared))  # it came along
+
+
+def test_a_new_head_whose_batches_come_too_late_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = load_recipe(SMOKE, ["optimiser.max_steps=1"])
+    folder = encoder_folder(recipe.encoder, tmp_path)
+    prepared = prepare(recipe, folder)
+    plan = planned_batches(recipe, prepared)
+    assert plan.heads == {"khabar", "claim", "stance"} and len(plan.late) == 2
+    new_model(recipe, folder, prepared, plan)
+    assert f"heads {', '.join(sorted(plan.late))} stay as they begin" in caplog.text

@@ -69,7 +69,7 @@ def levelled(sizes: Sequence[int], temperature: float) -> list[int]:
 
 class PlannedBatches:
     """A batch sampler over all epochs: lists of dataset rows, every list of one head; `heads` are
-    those that have any.
+    those that have any, and `late` those whose first comes after `max_steps`.
 
     Of `processes` that train side by side, each takes its `rank`-th batch of every step; the last
     step is filled up from the first batches.
@@ -97,13 +97,12 @@ class PlannedBatches:
             planned += [planned[i % len(planned)] for i in range(-len(planned) % processes)]
             every.extend(planned)
             self.epoch_ends.append(len(every) // processes)
+        self.heads = _heads(sources, every)
         if max_steps is not None and max_steps * processes < len(every):
             every = every[: max_steps * processes]
             self.epoch_ends = [end for end in self.epoch_ends if end < max_steps] + [max_steps]
         self.batches = every[rank::processes]
-        self.heads = {
-            source.head for source in sources if any(batch[0] in source.rows for batch in every)
-        }
+        self.late = self.heads - _heads(sources, every)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -118,6 +117,11 @@ class PlannedBatches:
             return float(whole)
         begin = self.epoch_ends[whole - 1] if whole else 0
         return whole + (step - begin) / (self.epoch_ends[whole] - begin)
+
+
+def _heads(sources: Sequence[SourceExamples], batches: Sequence[Sequence[int]]) -> set[str]:
+    """The heads that have one of these batches, each of which is of one head."""
+    return {source.head for source in sources if any(batch[0] in source.rows for batch in batches)}
 
 
 def _epoch(

@@ -201,14 +201,23 @@ def new_model(
             f"{'give a source passes' if epochs else 'train them'}, or name in encoder.source the "
             "run that trained them"
         )
-    missed = set() if plan is None else taught - plan.heads - set(brought)
-    if missed:
-        raise TrainingError(
-            f"heads {', '.join(sorted(missed))}: none of their examples is in a batch and "
-            f"{recipe.encoder.source} brings no such heads; raise the passes of their sources, or "
-            "optimiser.max_steps where it is set"
-        )
+    if plan is not None:
+        _hold_to_plan(taught - set(brought), plan)
     return model
+
+
+def _hold_to_plan(new: set[str], plan: PlannedBatches) -> None:
+    """Refuse new heads that a plan does not teach; of those that it ends before it is told."""
+    if missed := new - plan.heads:
+        raise TrainingError(
+            f"heads {', '.join(sorted(missed))}: the passes of their sources give no whole example "
+            "an epoch, and nothing would teach them; raise passes"
+        )
+    if late := new & plan.late:
+        log.warning(
+            "heads %s stay as they begin: their first batch comes after optimiser.max_steps",
+            ", ".join(sorted(late)),
+        )
 
 
 def planned_batches(
