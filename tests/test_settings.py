@@ -109,6 +109,21 @@ def test_an_override_replaces_one_value_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "text"),
+    [('version="1.0"', "1.0"), ('name="2024"', "2024"), ("name='1e5'", "1e5")],
+)
+def test_an_override_in_quotation_marks_is_text(tmp_path: Path, override: str, text: str) -> None:
+    recipe = load_recipe(write(tmp_path, MINIMAL), [override])
+    assert getattr(recipe, override.partition("=")[0]) == text
+
+
+@pytest.mark.parametrize("revision", ["7e12345", '"7e12345"', "7e12"])
+def test_a_revision_that_reads_like_a_number_is_text(tmp_path: Path, revision: str) -> None:
+    recipe = load_recipe(write(tmp_path, MINIMAL), [f"encoder.revision={revision}"])
+    assert recipe.encoder.revision == revision.strip('"')
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("optimiser.epochs", "give key=value"),
@@ -122,6 +137,7 @@ def test_an_override_replaces_one_value_and_no_other(tmp_path: Path) -> None:
         ("name.first.second=2", "nothing below a plain value"),
         ("seed=[1", "is not YAML"),
         ("seed=1.5", "seed: .*got 1.5"),
+        ("optimiser.learning_rate=1e999", "finite number"),
     ],
 )
 def test_an_override_that_does_not_fit_is_named(tmp_path: Path, override: str, words: str) -> None:

@@ -42,7 +42,8 @@ def load_settings(path: Path, model: type[Model], overrides: Sequence[str] = ())
     """The settings of a YAML file; each override `a.b=c` replaces one value of it.
 
     A file may begin from another with `extends: FILE` beside it: mappings are merged, everything
-    else is replaced. The value of an override is read as YAML; numbers in its path pick from lists.
+    else is replaced. The value of an override is read as YAML, in which `"1.0"` is text; numbers in
+    its path pick from lists.
     """
     raw = _read(path, ())
     for override in overrides:
@@ -100,8 +101,6 @@ def _override(raw: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except _NOT_YAML:
         raise ConfigError(f"--set {override}: {text!r} is not YAML; quote it") from None
-    if isinstance(value, str):
-        value = _number(value)
     place: Any = raw
     for key in keys[:-1]:
         place = _step(place, key, override)
@@ -111,14 +110,6 @@ def _override(raw: dict[str, Any], override: str) -> None:
         place[keys[-1]] = value
     else:
         raise ConfigError(f"--set {override}: {'.'.join(keys[:-1])} holds a value, not settings")
-
-
-def _number(text: str) -> str | float:
-    """YAML 1.1 reads `1e-4` as text; a person means a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _step(place: Any, key: str, override: str) -> Any:
