@@ -137,3 +137,17 @@ def test_what_is_not_there_is_named(words: tuple[str, ...], said: str) -> None:
     status, out, err = invoke(*words)
     assert (status, out) == (1, "")
     assert said in err and "Traceback" not in err
+
+
+def test_scores_are_printed_and_written_where_no_folder_is_yet(
+    smoke_bundle: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "gold.jsonl"
+    data.write_text('{"id": "a", "text": "في بغداد", "entities": []}\n', encoding="utf-8")
+    words = ("evaluate", "--task", "ner", "--data", data, "--bundle", smoke_bundle, "--json")
+    status, out, _ = invoke(*words, tmp_path / "none" / "yet" / "out.json")
+    assert status == 0
+    assert (tmp_path / "none" / "yet" / "out.json").read_text(encoding="utf-8") == out
+    status, out, err = invoke(*words, tmp_path)  # a folder
+    assert status == 1 and json.loads(out)["items"] == 1
+    assert f"{tmp_path}: Is a directory" in err

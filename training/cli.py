@@ -249,5 +249,5 @@ def bench_quantisation(
         from training.export.comparison import compare, tables
 
         found = compare(run, items_per_split=items)
-        write_json(found, json_out)
         typer.echo(tables(found))
+        write_json(found, json_out)

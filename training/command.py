@@ -96,13 +96,14 @@ def resumable() -> Iterator[None]:
 
 def echo_json(found: object, out: Path | None) -> None:
     """Print a result as JSON, and write it to a file where one is named."""
-    write_json(found, out)
     typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+    write_json(found, out)  # last, as what was counted for minutes is told whatever the file does
 
 
 def write_json(found: object, out: Path | None) -> None:
     """Write a result as JSON to a file, where one is named."""
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found, ensure_ascii=False, indent=1)
         out.write_text(text + "\n", encoding="utf-8")
 

@@ -69,8 +69,8 @@ def encoder_trim(
         refuse_foreign(out, ())
         folder = encoder_folder(Encoder(source=source), out.with_name(f"{out.name}-source"))
         report = trim(folder, out, arabic_news_piece, sample_texts(samples or []), keep_seen)
-        write_json(report.to_dict(), json_out)
         typer.echo(str(report))
+        write_json(report.to_dict(), json_out)
 
 
 @encoder_app.command("adapt")
