@@ -239,7 +239,7 @@ def test_a_bundle_without_a_head_of_words_is_a_clear_error(
 ) -> None:
     bundle = Bundle.load(smoke_bundle)
     tagger = knowing_taggers(with_heads(bundle, bundle.head("topic")))()
-    with pytest.raises(KhabarError, match="no head 'khabar'; this bundle has topic"):
+    with pytest.raises(KhabarError, match="no head for --task ner, this bundle has topic"):
         evaluate("ner", write(tmp_path / "t", text), tagger)
 
 

@@ -5,6 +5,7 @@ cannot be scored is a clear error.
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from annotations.errors import FormatError, KhabarError
 from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Stance
+from serving.bundle import Bundle
 from tests.files import write
 from tests.table_backend import Knowing, knowing_taggers
 from training.evaluation.files import Task, evaluate, file_kind
@@ -29,8 +31,10 @@ TOPIC_LINE = json.dumps({"id": "a", "text": "قال", "label": "sport"}, ensure_
         ("a.jsonl", TOPIC_LINE, "topics"),
         ("a.jsonl.gz", TOPIC_LINE, "topics"),
         ("a.csv", "s1,s2,stance\nا,ب,agree\n", "ans"),
+        ("a.csv", '"s1","s2","stance"\n"ا","ب","agree"\n', "ans"),
         ("a.csv", "\ufeffID,text,target,stance,stance:confidence\n", "mawqif"),
         ("a.csv", "القائم B-LOC\n", "conll"),
+        ("a.csv", "ا" * 200_000 + " O\n", "conll"),
         ("a.txt", "\n\nو O\nبغداد B-GPE I-ORG\n", "conll"),
     ],
 )
@@ -281,3 +285,24 @@ def test_a_text_that_cannot_be_read_is_named(
 def test_an_unknown_head_names_the_known_ones(knowing: Knowing, tmp_path: Path) -> None:
     with pytest.raises(KhabarError, match="no head 'ontonotes'; this bundle has khabar, anercorp"):
         evaluate("ner", write(tmp_path / "t", CONLL), knowing(), head="ontonotes")
+
+
+def test_a_head_that_tags_no_words_is_refused(knowing: Knowing, tmp_path: Path) -> None:
+    words = "head 'topic' does not tag words; give --head one of khabar, anercorp"
+    with pytest.raises(KhabarError, match=words):
+        evaluate("ner", write(tmp_path / "t", CONLL), knowing(), head="topic")
+
+
+@pytest.mark.parametrize("task", ["ner", "topic", "stance", "claim"])
+def test_a_task_for_which_the_bundle_has_no_head_is_told_first(
+    smoke_bundle: Path, tmp_path: Path, task: Task
+) -> None:
+    bundle = Bundle.load(smoke_bundle)
+    kept = {"ner": ("topic", "claim"), "topic": ("khabar", "stance")}.get(task, ("khabar", "topic"))
+    heads = tuple(head for head in bundle.manifest.heads if head.name in kept)
+    manifest = bundle.manifest.model_copy(update={"heads": heads})
+    tagger = knowing_taggers(replace(bundle, manifest=manifest))()
+    with pytest.raises(
+        KhabarError, match=rf"no head for --task {task}, this bundle has {', '.join(kept)}; give"
+    ):
+        evaluate(task, tmp_path / "none.txt", tagger)

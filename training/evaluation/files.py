@@ -4,6 +4,7 @@ compared.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import time
@@ -17,6 +18,7 @@ from annotations.corpora import read_ans_pairs, read_mawqif, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents
 from annotations.schema import Document
+from serving.bundle import BundleError
 from serving.tagger import Tagger
 from training.corpora import with_entities
 from training.evaluation.entity_questions import document_questions, sentence_questions
@@ -25,6 +27,7 @@ from training.evaluation.questions import claim_questions, stance_questions, top
 
 Task = Literal["ner", "stance", "claim", "topic"]
 TASKS: tuple[Task, ...] = ("ner", "stance", "claim", "topic")
+_HEADER = 1000  # code points of a first line that may name the columns of a CSV
 
 
 def evaluate(
@@ -35,6 +38,7 @@ def evaluate(
     Entities whose names are entities of the file `seen_in` and the others are also scored apart.
     """
     began = time.perf_counter()
+    _require_head(task, tagger, head)
     kind = file_kind(data)
     if seen_in is not None and task != "ner":
         raise FormatError(f"{seen_in}: only entities are met or not; leave it out for {task}")
@@ -97,10 +101,32 @@ def file_kind(path: Path) -> str:
         except (ValueError, RecursionError):
             raise FormatError(f"{path}: line 1 is not JSON; one object a line is needed") from None
         return "topics" if "label" in row else "khabar"
-    columns = {name.strip() for name in first.lower().split(",")}
+    columns = {name.strip() for name in next(csv.reader([first[:_HEADER].lower()]))}
     if {"s1", "s2", "stance"} <= columns:
         return "ans"
     return "mawqif" if {"text", "target", "stance"} <= columns else "conll"
+
+
+def _require_head(task: str, tagger: Tagger, asked: str | None) -> None:
+    """Refuse a task for which a bundle has no head, and a head that does not tag words."""
+    bundle = tagger.bundle
+    kinds = {"ner": ("nested", "flat"), "topic": ("text",)}.get(task, ("pair",))
+    able = [
+        head.name
+        for head in bundle.manifest.heads
+        if head.kind in kinds and (head.kind != "pair" or head.name == task)
+    ]
+    if not able:
+        names = ", ".join(head.name for head in bundle.manifest.heads)
+        raise BundleError(
+            f"{bundle.folder}: no head for --task {task}, this bundle has {names}; give another "
+            "--bundle"
+        )
+    if task == "ner" and asked is not None and bundle.head(asked).name not in able:
+        raise BundleError(
+            f"{bundle.folder}: head {asked!r} does not tag words; give --head one of "
+            f"{', '.join(able)}"
+        )
 
 
 def _require(fits: bool, task: str, data: Path, formats: str) -> None:
