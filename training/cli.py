@@ -181,7 +181,9 @@ def rescore(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")])
 
 @training_app.command()
 def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")]) -> None:
-    """Write the committed splits of ANERcorp's train file as CoNLL, to score and compare on."""
+    """Write the committed splits to score and compare on: ANERcorp's train file as CoNLL, and the
+    annotated passages of ANT as JSONL, also as two annotators had them.
+    """
     with plain_errors():
         from training.corpora import write_splits
 
