@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from annotations.errors import FormatError
 from annotations.labels import LabelSchema, label_schema
 from annotations.schema import Document, Range, crossing_pairs, duplicates
 from annotations.text import is_diacritic
@@ -93,6 +95,26 @@ def _form_problems(document: Document) -> Iterator[str]:
             f"text: claims to be NFC and is not at code point {place}; annotate the text in NFC, "
             "or drop form"
         )
+
+
+def placed(documents: Iterable[Document], path: Path) -> Iterator[Document]:
+    """The documents of a file as they come; FormatError at the first entity, target, scope or
+    evidence that lies outside its text: what is scored or taught would be another text's.
+    """
+    for document in documents:
+        stances = document.stances or ()
+        ranges: list[Range | None] = [(s.start, s.end) for s in document.entities or ()]
+        for s in stances:
+            ranges += [s.scope, *(s.evidence or ())]
+            ranges.append(None if s.start is None or s.end is None else (s.start, s.end))
+        for found in ranges:
+            if _outside(found, document):
+                raise FormatError(
+                    f"{path}: {document.id}: range {found} lies outside the text of "
+                    f"{len(document.text)} code points; `khabar annotations validate` lists all "
+                    "that is wrong"
+                )
+        yield document
 
 
 def problems(documents: Iterable[Document]) -> Iterator[str]:

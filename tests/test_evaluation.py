@@ -7,12 +7,13 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from annotations.errors import FormatError, KhabarError
 from annotations.jsonl import write_documents
-from annotations.schema import Claim, Document, Stance
+from annotations.schema import Claim, Document, Span, Stance
 from serving.bundle import Bundle
 from tests.files import write
 from tests.table_backend import Knowing, knowing_taggers
@@ -306,3 +307,31 @@ def test_a_task_for_which_the_bundle_has_no_head_is_told_first(
         KhabarError, match=rf"no head for --task {task}, this bundle has {', '.join(kept)}; give"
     ):
         evaluate(task, tmp_path / "none.txt", tagger)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        Document("a", "زار بغداد", entities=(Span(4, 10, "GPE"),)),
+        Document("a", "زار بغداد", stances=(Stance("بغداد", "favor", scope=(0, 99)),)),
+        Document("a", "زار بغداد", stances=(Stance("بغداد", "favor", evidence=((9, 9),)),)),
+    ],
+)
+def test_gold_outside_its_text_is_refused(
+    knowing: Knowing, tmp_path: Path, document: Document
+) -> None:
+    path = tmp_path / "gold.jsonl"
+    write_documents(path, [document])
+    for task in ("ner", "stance"):
+        with pytest.raises(FormatError, match=r"gold\.jsonl: a: range \(\d, \d+\) lies outside"):
+            evaluate(cast(Task, task), path, knowing())
+
+
+def test_labels_that_the_head_lacks_are_told(
+    knowing: Knowing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "gold.jsonl"
+    stances = (Stance("بغداد", "love"), Stance("بغداد", "favor", 4, 9))
+    write_documents(path, [Document("a", "زار بغداد", stances=stances)])
+    evaluate("stance", path, knowing())
+    assert "the head stance does not have, and so misses: love 1 times; it has favor" in caplog.text

@@ -188,6 +188,9 @@ def test_a_file_of_ones_own_is_a_corpus(tmp_path: Path) -> None:
     assert data_entry(f"{path}#topics")["files"] == {"mine.jsonl": sha256(path)}
     with pytest.raises(FormatError, match=r"none\.jsonl: no such file; a recipe's paths"):
         load("none.jsonl#claims", "train")
+    write_documents(path, [Document("slipped", "قال سالم", entities=(Span(4, 9, "PERS"),))])
+    with pytest.raises(FormatError, match=r"mine\.jsonl: slipped: range \(4, 9\) lies outside"):
+        load(str(path), "train")
 
 
 def names(documents: list[Document]) -> list[tuple[str, str]]:

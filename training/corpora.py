@@ -26,6 +26,7 @@ from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
 from annotations.text import Normalization, normalize
+from annotations.validate import placed
 from training.claim_corpora import CLAIM_CORPORA
 from training.epithets import with_epithets
 from training.gold import (
@@ -179,7 +180,8 @@ def _own_documents(path: Path, part: Part) -> list[Document]:
         return []
     if not path.is_file():
         raise FormatError(f"{path}: no such file; a recipe's paths begin where khabar is started")
-    return [d for d in read_documents(path) if held_out_part(d.id) == part]
+    documents = placed(read_documents(path), path)
+    return [d for d in documents if held_out_part(d.id) == part]
 
 
 def data_entry(corpus: str) -> dict[str, Any]:

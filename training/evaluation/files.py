@@ -7,9 +7,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +18,17 @@ from annotations.conll import Sentence, read_sentences, sentence_document
 from annotations.corpora import read_ans_pairs, read_mawqif, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents
+from annotations.labels import label_schema
 from annotations.schema import Document
-from serving.bundle import BundleError
+from annotations.validate import placed
+from serving.bundle import BundleError, Head
 from serving.tagger import Tagger
 from training.corpora import with_entities
 from training.evaluation.entity_questions import document_questions, sentence_questions
 from training.evaluation.novelty import Known
 from training.evaluation.questions import claim_questions, stance_questions, topic_questions
 
+log = logging.getLogger(__name__)
 Task = Literal["ner", "stance", "claim", "topic"]
 TASKS: tuple[Task, ...] = ("ner", "stance", "claim", "topic")
 _HEADER = 1000  # code points of a first line that may name the columns of a CSV
@@ -49,15 +53,13 @@ def evaluate(
         scores = score_conll(list(read_sentences(data)), tagger, head, known)
     elif task == "ner":
         _require(kind in ("khabar", "topics"), task, data, "khabar JSONL or CoNLL")
-        scores = score_entities(with_entities(read_documents(data)), tagger, head, known)
+        scores = score_entities(with_entities(_documents(data)), tagger, head, known)
     elif task == "topic":
         _require(kind in ("khabar", "topics"), task, data, "topic JSONL or khabar JSONL")
         scores = score_topics(read_topics(data), tagger)
     elif task == "claim":
         _require(kind in ("khabar", "ans"), task, data, "khabar JSONL or an ANS CSV (s1,s2,stance)")
-        scores = score_claims(
-            read_ans_pairs(data) if kind == "ans" else read_documents(data), tagger
-        )
+        scores = score_claims(read_ans_pairs(data) if kind == "ans" else _documents(data), tagger)
     else:
         _require(
             kind in ("khabar", "mawqif"),
@@ -65,9 +67,8 @@ def evaluate(
             data,
             "khabar JSONL or a Mawqif CSV (text,target,stance)",
         )
-        scores = score_stances(
-            read_mawqif(data) if kind == "mawqif" else read_documents(data), tagger
-        )
+        scores = score_stances(read_mawqif(data) if kind == "mawqif" else _documents(data), tagger)
+    _tell_unknown(scores, tagger.bundle.head(scores.get("head", task)), data)
     return {
         "task": task,
         "data": data.name,
@@ -137,6 +138,28 @@ def _require(fits: bool, task: str, data: Path, formats: str) -> None:
         )
 
 
+def _tell_unknown(scores: dict[str, Any], head: Head, data: Path) -> None:
+    """Say which labels of a file a head does not have: it misses all that bear them."""
+    known = {*head.labels, *(label_schema().coarse if head.kind == "nested" else ()), "PERS"}
+    unknown = [
+        f"{label} {found['support']} times"
+        for label, found in scores["per_label"].items()
+        if found["support"] and label not in known
+    ]
+    if unknown:
+        log.warning(
+            "%s: labels that the head %s does not have, and so misses: %s; it has %s",
+            data.name,
+            head.name,
+            ", ".join(unknown),
+            ", ".join(head.labels),
+        )
+
+
+def _documents(path: Path) -> Iterator[Document]:
+    return placed(read_documents(path), path)
+
+
 def known_entities(path: Path) -> Known:
     """The surfaces of the entities of a CoNLL or khabar JSONL file."""
     kind = file_kind(path)
@@ -144,7 +167,7 @@ def known_entities(path: Path) -> Known:
         sentences = enumerate(read_sentences(path))
         documents = [sentence_document(s, f"{path.name}-{i}", "") for i, s in sentences]
     elif kind == "khabar":
-        documents = list(read_documents(path))
+        documents = list(_documents(path))
     else:
         documents = []
     known = Known.of(documents)
