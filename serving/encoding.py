@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import BPE
 
 from annotations.schema import Range
 from annotations.text import Normalization, normalize, sentences, words
@@ -65,6 +66,7 @@ class TextEncoder:
         tokenizer.encode_special_tokens = True  # "<s>" in an article is three signs, not a frame
         added = tokenizer.get_added_tokens_decoder().items()
         self._reserved = [piece for piece, token in added if token.special]
+        self._space = space_piece(tokenizer)
         self._unknown = next((i for i, token in added if token.content in _UNKNOWN), None)
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -86,9 +88,8 @@ class TextEncoder:
         normalized = normalize(text, self.rules)
         encoding = self.tokenizer.encode(normalized.text, add_special_tokens=False)
         word_ranges = words(text)
-        word_pieces = _word_pieces(
-            normalized.text, normalized.starts, encoding.offsets, word_ranges
-        )
+        piece_of = self._pieces_of_characters(encoding, len(normalized.text))
+        word_pieces = _word_pieces(normalized.text, normalized.starts, piece_of, word_ranges)
         starts = np.unique(word_pieces[word_pieces != NO_PIECE])
         windows = make_windows(
             len(encoding.ids),
@@ -98,6 +99,19 @@ class TextEncoder:
             _sentence_starts(text, word_ranges, word_pieces),
         )
         return EncodedText(self._ids(encoding), word_ranges, word_pieces, windows)
+
+    def _pieces_of_characters(self, encoding: Encoding, length: int) -> Ints:
+        """The piece of each normalised character, (length,), -1 where none is.
+
+        Of pieces that share one (its bytes) the first, but a lone space piece, whose offsets may be
+        those of the letter after it, gives way to all others.
+        """
+        found = np.full(length, NO_PIECE, dtype=np.int64)
+        ids, offsets = encoding.ids, encoding.offsets
+        for piece in sorted(range(len(ids)), key=lambda i: (ids[i] != self._space, -i)):
+            start, end = offsets[piece]
+            found[start:end] = piece
+        return found
 
     def _ids(self, encoding: Encoding) -> Ints:
         """The token ids of a text, reserved ones unknown: a unigram model finds a typed "<s>" among
@@ -137,15 +151,22 @@ class TextEncoder:
         return ids, segments
 
 
+def space_piece(tokenizer: Tokenizer) -> int | None:
+    """The piece that is the space before a word and nothing else: "▁", or "Ġ" where pieces are of
+    bytes.
+    """
+    found = tokenizer.token_to_id("▁")
+    if found is None and isinstance(tokenizer.model, BPE):  # else "Ġ" is a letter of Maltese
+        found = tokenizer.token_to_id("Ġ")
+    return found if found is None else int(found)
+
+
 def _word_pieces(
-    normalized: str, starts: list[int], offsets: list[Range], word_ranges: list[Range]
+    normalized: str, starts: list[int], piece_of: Ints, word_ranges: list[Range]
 ) -> Ints:
     """The piece that holds the first normalised letter of each word, (words,); -1 where a word has
     none.
     """
-    piece_of = np.full(len(normalized), NO_PIECE, dtype=np.int64)
-    for piece, (start, end) in enumerate(offsets):
-        piece_of[start:end] = piece
     if not word_ranges:
         return np.zeros(0, dtype=np.int64)
     origin = np.asarray(starts, dtype=np.int64)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import BertWordPieceTokenizer
-from tokenizers.processors import BertProcessing
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers.processors import BertProcessing, RobertaProcessing
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -17,6 +17,7 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     PreTrainedTokenizerFast,
+    RobertaConfig,
     XLMRobertaConfig,
 )
 
@@ -30,7 +31,9 @@ SIZES |= {"intermediate_size": 64}
 
 
 def save_tokenizer(folder: Path, kind: str) -> PreTrainedTokenizerFast:
-    """WordPiece for bert and electra, Unigram for the others, learnt from the seed."""
+    """WordPiece for bert and electra, pieces of bytes for roberta, Unigram for the others, learnt
+    from the seed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if kind in ("bert", "electra"):
         wordpiece = BertWordPieceTokenizer(lowercase=False, strip_accents=False)
@@ -40,6 +43,17 @@ def save_tokenizer(folder: Path, kind: str) -> PreTrainedTokenizerFast:
         wordpiece.save(str(folder / "tokenizer.json"))
         names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
         names |= {"unk_token": "[UNK]", "mask_token": "[MASK]"}
+    elif kind == "roberta":  # half of the letters are two pieces
+        bytewise = ByteLevelBPETokenizer(add_prefix_space=True)
+        lines = normalize(seed_text()).text.splitlines()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        bytewise.train_from_iterator(
+            lines, vocab_size=300, special_tokens=special, show_progress=False
+        )
+        bytewise.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=True)
+        bytewise.save(str(folder / "tokenizer.json"))
+        names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+        names |= {"unk_token": "<unk>", "mask_token": "<mask>"}
     else:
         save_tiny_encoder(folder)
         names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
@@ -61,6 +75,8 @@ def config_of(kind: str, tokenizer: PreTrainedTokenizerFast) -> Any:
         return DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, **common)
     if kind == "xlm-roberta":
         return XLMRobertaConfig(max_position_embeddings=514, **SIZES, **common)
+    if kind == "roberta":
+        return RobertaConfig(max_position_embeddings=514, **SIZES, **common)
     if kind == "electra":
         return ElectraConfig(embedding_size=16, **SIZES, **common)
     return BertConfig(**SIZES, **common)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import ByteLevelBPETokenizer
 
 from annotations.seed import seed_text
 from annotations.text import Normalization, normalize, sentences, words
 from serving.bundle import Bundle
-from serving.encoding import NO_PIECE, EncodedText, TextEncoder, WindowRule
+from serving.encoding import NO_PIECE, EncodedText, SpecialPieces, TextEncoder, WindowRule
 
 WRITTEN = "اوصلت القوات العراقية إلى مدينة القائم و البوكمال في سوريا 2017"
 
@@ -72,6 +73,22 @@ def test_words_that_share_a_run_are_tied_to_the_piece_that_holds_them(
     ]  # fmt: skip
     for (start, _), piece in zip(encoded.words, encoded.word_pieces.tolist(), strict=True):
         assert offsets[piece][0] <= start < offsets[piece][1]
+
+
+def test_a_word_whose_letters_are_several_pieces_is_tied_to_the_first_of_them() -> None:
+    bytewise = ByteLevelBPETokenizer(add_prefix_space=True)
+    bytewise.train_from_iterator([], vocab_size=256, show_progress=False)
+    encoder = TextEncoder(
+        bytewise._tokenizer, SpecialPieces(0, 0, 0), Normalization(), WindowRule()
+    )
+    # a piece for the space, two for an Arabic letter: في 1+4, ميناء 1+10, and the digit 1+1
+    assert encoder.encode("في ميناء 5").word_pieces.tolist() == [1, 6, 17]
+
+
+def test_the_space_before_a_sign_is_not_the_piece_of_the_sign(encoder: TextEncoder) -> None:
+    encoded = encoder.encode("٪نص")  # the offsets of "▁" are those of the sign
+    tokens = [encoder.tokenizer.id_to_token(int(piece)) for piece in encoded.pieces]
+    assert tokens[0] == "▁" and encoded.word_pieces.tolist()[0] == 1
 
 
 @settings(max_examples=150, deadline=None)

@@ -17,12 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from serving.encoding import NO_PIECE, EncodedText, TextEncoder
+from serving.encoding import NO_PIECE, EncodedText, TextEncoder, space_piece
 from training.examples import IGNORED
 
 Ints = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
-SPACE = "▁"
 MASKED, REPLACED = 0.8, 0.1  # of the chosen pieces; the rest stays as it is and is asked for too
 
 
@@ -58,7 +57,7 @@ class Blocks:
                 break
             encoded = encoder.encode(text)
             pieces.append(np.append(encoded.pieces, special.end))
-            begins.append(_begins(encoded, encoder.tokenizer.token_to_id(SPACE)))
+            begins.append(_begins(encoded, space_piece(encoder.tokenizer)))
             found += len(encoded.pieces) + 1
         stream = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
         count = min(len(stream) // inner, len(stream) if most is None else most)

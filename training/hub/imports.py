@@ -37,7 +37,7 @@ from serving.bundle import (
     Manifest,
 )
 from serving.decoding import Scheme
-from serving.encoding import SpecialPieces, WindowRule
+from serving.encoding import SpecialPieces, WindowRule, space_piece
 from training.encoders.sources import encoder_folder, load_weights, special_pieces
 from training.export.onnx_export import export
 from training.hub.tagsets import Mapping, text_mapping, word_mapping
@@ -66,8 +66,9 @@ class ImportedModel(nn.Module):
     """A classifier of transformers as a model of one head, in the form that export takes.
 
     Outputs that count for one tag or label of the head add their probabilities. A word whose first
-    piece is a lone "▁" (`lone` is its id) has its tag there, as transformers trains it; serving
-    reads a word at the piece with its first letter, which is the next one, so the tag is moved.
+    piece is a lone "▁" or "Ġ" (`lone` is its id) has its tag there, as transformers trains it;
+    serving reads a word at the piece with its first letter, which is the next one, so the tag is
+    moved.
     """
 
     def __init__(self, encoder: Any, mapping: Mapping, lone: int | None = None) -> None:
@@ -175,7 +176,7 @@ def load_classifier(
     name, value = TAGGED_AT_LETTER
     lone = None
     if getattr(config, name, None) != value:
-        lone = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("▁")
+        lone = space_piece(Tokenizer.from_file(str(folder / "tokenizer.json")))
     return ImportedModel(encoder, mapping, lone).eval(), mapping, architecture
 
 
