@@ -1,12 +1,14 @@
 """What a corpus teaches a head: its own labels, khabar's, or those it marks everywhere."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from annotations.catalogue import corpus_named
 from annotations.errors import ConfigError
+from annotations.jsonl import write_documents
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.bundle import DEFAULT_FOLDER, Bundle, Head
@@ -76,6 +78,47 @@ def test_gold_teaches_a_coarse_head_the_types_on_which_its_standard_agrees() -> 
     assert taught("seed", persons).names["GPE"] == "LOC"
     own = Head(name="x", kind="flat", labels=("PERS", "GPE", "WEAPON"))
     assert taught("seed", own) == Teaching({}, frozenset())  # its own labels, some of them new
+
+
+def own_file(folder: Path, *label_sets: str, label: str = "LOC") -> str:
+    """A file of documents, one of each label set, with an entity in each."""
+    path = folder / f"{'-'.join(label_sets)}.jsonl"
+    write_documents(
+        path,
+        [Document(f"d-{name}", "في بغداد", entities=(Span(3, 8, label),), label_set=name)
+         for name in label_sets],
+    )  # fmt: skip
+    return str(path)
+
+
+def test_an_own_file_of_coarse_types_teaches_as_a_coarse_corpus_does(tmp_path: Path) -> None:
+    coarse = own_file(tmp_path, "coarse")
+    found = taught(coarse, KHABAR)
+    assert found.unannotated == frozenset(FINE) - {"PERS", "ORG"}
+    assert found.label("PER") == "PERS" and found.label("LOC") is found.label("MISC") is None
+    assert not judges(Source(corpus=coarse, head="khabar"), KHABAR)
+    found = taught(coarse, FLAT)
+    assert found.label("PER") == "PERS" and found.label("LOC") == "LOC" and not found.unannotated
+    assert taught(own_file(tmp_path, "wikifane"), KHABAR) == taught("wikifane", KHABAR)
+    numbers = Head(name="x", kind="nested", labels=("DATE", "GPE"))
+    with pytest.raises(ConfigError, match=r"label set coarse, has no label that head 'x' knows"):
+        taught(coarse, numbers)
+
+
+def test_an_own_file_of_fine_types_teaches_a_coarse_head_as_the_gold_does(tmp_path: Path) -> None:
+    assert taught(own_file(tmp_path, "fine", label="GPE"), FLAT) == taught("authored", FLAT)
+
+
+def test_own_files_in_labels_of_their_own_are_read_as_they_stand(tmp_path: Path) -> None:
+    own = Head(name="x", kind="flat", labels=("PER", "LOC", "WEAPON"))
+    for name in ("fine", "coarse", "mine"):
+        assert taught(own_file(tmp_path, name), own) == Teaching({}, frozenset())
+    assert taught(own_file(tmp_path, "fine", "mine"), KHABAR) == Teaching({}, frozenset())
+
+
+def test_an_own_file_of_label_sets_that_a_head_reads_differently_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"label sets coarse, fine, which head 'khabar' reads in"):
+        taught(own_file(tmp_path, "fine", "coarse"), KHABAR)
 
 
 def test_a_source_judges_a_head_only_in_the_heads_own_labels() -> None:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from annotations.catalogue import Corpus, catalogue
 from annotations.errors import ConfigError
+from annotations.jsonl import read_documents
 from annotations.labels import label_schema
 from serving.bundle import Head
 from training.settings import HeadSettings, Source
@@ -77,7 +80,9 @@ def teaching(source: Source, head: Head) -> Teaching:
     if source.taught_by:
         return Teaching({}, frozenset(head.labels))
     entry = catalogue().get(corpus_name(source.corpus))
-    if _read_as_coarse(source, head):
+    if is_own_file(source.corpus):
+        found = _of_own(Path(corpus_name(source.corpus)), head)
+    elif _read_as_coarse(source, head):
         found = _of_gold(head)
     elif entry is None or not (entry.labels or entry.target):
         found = EVERYTHING
@@ -107,13 +112,54 @@ def judges(source: Source, head: Head) -> bool:
 def _read_as_coarse(source: Source, head: Head) -> bool:
     """Whether the project's gold teaches a head of coarse types."""
     entry = catalogue().get(corpus_name(source.corpus))
-    coarse = {*label_schema().coarse, "PERS"}
-    return (
-        entry is not None
-        and entry.reader == "own"
-        and head.kind == "flat"
-        and set(head.labels) <= coarse
-    )
+    return entry is not None and entry.reader == "own" and _is_coarse(head)
+
+
+def _is_coarse(head: Head) -> bool:
+    return head.kind == "flat" and set(head.labels) <= {*label_schema().coarse, "PERS"}
+
+
+def _of_own(path: Path, head: Head) -> Teaching:
+    """How a head reads a file of the recipe's author, by the label sets of its documents."""
+    if not path.is_file():  # which is said where its documents are read
+        return EVERYTHING
+    sets = _label_sets(path, path.stat().st_mtime_ns)
+    found = [_of_label_set(f"{path}, label set {name},", name, head) for name in sets]
+    if any(one != found[0] for one in found):
+        raise ConfigError(
+            f"source {path}: its documents have the label sets {', '.join(sets)}, which head "
+            f"{head.name!r} reads in different ways; make a file of each"
+        )
+    return found[0] if found else EVERYTHING
+
+
+@cache
+def _label_sets(path: Path, changed: int) -> tuple[str, ...]:
+    """The label sets of the documents of a file that have entities; read once, until it changes."""
+    return tuple(sorted({d.label_set for d in read_documents(path) if d.entities is not None}))
+
+
+def _of_label_set(where: str, name: str, head: Head) -> Teaching:
+    """How a head reads documents in a label set: a head of khabar's fine or coarse types by what
+    they have in common, one of an author's own labels as they stand.
+    """
+    schema = label_schema()
+    labels = set(head.labels)
+    if not _is_coarse(head) and not labels <= set(schema.entities):
+        return EVERYTHING
+    if name == "fine":
+        return _of_gold(head) if _is_coarse(head) else EVERYTHING
+    if name == "coarse":
+        bridge = _to_coarse(head.labels) if _is_coarse(head) else _to_fine()
+        names = {
+            coarse: found for coarse in schema.coarse if (found := bridge.get(coarse)) in labels
+        }
+        if not names:
+            raise _nothing_known(where, head)
+        unknown: dict[str, str | None] = dict.fromkeys(schema.coarse)
+        return Teaching(unknown | names, frozenset(labels - set(names.values())))
+    entry = catalogue().get(name)
+    return _of_corpus(where, entry, head) if entry and entry.target else EVERYTHING
 
 
 def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
@@ -131,11 +177,15 @@ def _of_corpus(name: str, corpus: Corpus, head: Head) -> Teaching:
         marked = {found for coarse in marked if (found := bridge.get(coarse))}
     names = {label: found if found in labels else None for label, found in names.items()}
     if not any(names.values()):
-        raise ConfigError(
-            f"source {name} has no label that head {head.name!r} knows ({', '.join(head.labels)}); "
-            f"teach a head with labels: {name}"
-        )
+        raise _nothing_known(name, head)
     return Teaching(names, frozenset(labels - marked))
+
+
+def _nothing_known(where: str, head: Head) -> ConfigError:
+    return ConfigError(
+        f"source {where} has no label that head {head.name!r} knows ({', '.join(head.labels)}); "
+        "teach a head that has its labels"
+    )
 
 
 def _of_gold(head: Head) -> Teaching:
