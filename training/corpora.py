@@ -47,14 +47,16 @@ _FANE = Normalization(unify_alef=True, unify_ya=True)  # FANE drops the hamza
 def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
     """The sentences of a CoNLL corpus in a part, each with its group.
 
-    Sentences of train that stand in calibration or dev too (after normalising) are left out.
+    Sentences of train that stand in calibration or dev too (after normalising) are left out, and
+    those of calibration that stand in dev.
     """
     rows = _anercorp() if corpus == "anercorp" else _wojood()
-    held_out = {_key(sentence) for found, _, sentence in rows if found != "train"}
+    later = get_args(Part)[get_args(Part).index(part) + 1 :]
+    held_out = {_key(sentence) for found, _, sentence in rows if found in later}
     return [
         (group, sentence)
         for found, group, sentence in rows
-        if found == part and (part != "train" or _key(sentence) not in held_out)
+        if found == part and _key(sentence) not in held_out
     ]
 
 
