@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from annotations.ant import ant_passages
 from annotations.authored import authored_documents
 from annotations.corpora import read_topics
 from annotations.errors import FormatError
 from annotations.seed import seed_text
-from training.corpora import sentences_of, topic_documents
+from training.corpora import load, sentences_of, topic_documents
 from training.encoders.texts import file_texts, sample_texts, texts_of
 
 
@@ -46,7 +45,8 @@ def test_what_is_developed_on_is_not_among_the_texts(data_folder: Path) -> None:
     whole = {document.id: document.text for document in read_topics(ant)}
     found = set(texts_of("ant"))
     assert found <= set(whole.values()) and len(found) > 0.8 * len(whole)
-    assert not found & {whole[document.id] for document in ant_passages("dev", ant)}
+    for part in ("dev", "calibration"):
+        assert not found & {whole[document.id] for document in load("antnews", part)}
     for corpus in ("ant", "khaleej"):
         texts = found if corpus == "ant" else set(texts_of(corpus))
         for part in ("dev", "calibration"):
@@ -59,3 +59,6 @@ def test_what_is_developed_on_is_not_among_the_texts(data_folder: Path) -> None:
         "".join(s.words) for p in ("dev", "calibration") for _, s in sentences_of("anercorp", p)
     }
     assert not held & set(sentences)
+    wikifane = set("\n".join(texts_of("wikifane")).split("\n"))
+    train, dev = ([d.text for d in load("wikifane", part)] for part in ("train", "dev"))
+    assert wikifane == set("\n".join(train).split("\n")) and not set(dev) <= wikifane

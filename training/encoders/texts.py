@@ -1,7 +1,7 @@
 """Running text to adapt an encoder to: the train parts of corpora, and a user's own files.
 
 What is developed or scored on stays out: development and calibration parts, and the articles whose
-passages are annotated for development.
+passages are annotated for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from annotations.ant import ant_passages
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file
 from annotations.conll import sentence_document
@@ -22,13 +21,15 @@ from annotations.corpora import read_fane, read_topics
 from annotations.errors import FormatError, not_utf8
 from annotations.seed import seed_text
 from training.corpora import sentences_of
-from training.splits import SENTENCES_PER_GROUP, held_out_part
+from training.gold import gold_documents
+from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
 
 
 def topic_texts(corpus: str) -> Iterator[str]:
     """The train texts of Khaleej or ANT, of every class."""
     path = corpus_file(corpus, f"topic_{corpus}/train.jsonl.gz")
-    annotated = {d.id for d in ant_passages("dev", path)} if corpus == "ant" else set()
+    held_out: tuple[Part, ...] = ("dev", "calibration") if corpus == "ant" else ()
+    annotated = {d.id for part in held_out for d in gold_documents("antnews", part, path)}
     for document in read_topics(path):
         if document.id not in annotated and held_out_part(document.id) == "train":
             yield document.text
@@ -41,11 +42,14 @@ def anercorp_texts() -> Iterator[str]:
 
 
 def wikifane_texts() -> Iterator[str]:
-    """WikiFANE, consecutive sentences together, with its clitics on their words again."""
+    """WikiFANE's train part, consecutive sentences together, with its clitics on their words
+    again.
+    """
     path = corpus_file("wikifane", "wikifane_gold/wikifane_gold.conll.gz")
     rows = enumerate(read_fane(path, "wikifane"))
-    for _, group in groupby(rows, key=lambda row: row[0] // SENTENCES_PER_GROUP):
-        yield "\n".join(document.text for _, document in group)
+    for i, group in groupby(rows, key=lambda row: row[0] // SENTENCES_PER_GROUP):
+        if part_of(f"wikifane-{i}") == "train":
+            yield "\n".join(document.text for _, document in group)
 
 
 CORPORA: dict[str, Callable[[], Iterator[str]]] = {
