@@ -1,5 +1,6 @@
 """Encoders from everywhere: a local BERT as CAMeLBERT's, the hub that is not there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from checkpoints import save_tokenizer
 from safetensors.torch import load_file, save_file
 
 import configs
@@ -34,6 +36,17 @@ def test_a_local_bert_folder_is_an_encoder_whose_pieces_are_its_own(
     assert load_encoder(folder).config.vocab_size == len(words)
     # the folder that was given is left as it was
     assert sorted(path.name for path in (tmp_path / "camelbert").iterdir()) == before
+
+
+def test_the_frame_is_that_of_the_tokenizer_whatever_its_pieces_are_called(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    save_tokenizer(tmp_path, "bert")
+    spec = json.loads(path.read_text("utf-8"))
+    ids = spec["model"]["vocab"]
+    for name in ("<s>", "</s>", "<pad>"):  # ordinary pieces of some vocabularies
+        ids[name] = len(ids)
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    assert special_pieces(path) == {"begin": 2, "end": 3, "pad": 0}
 
 
 HUB_CALL = """

@@ -195,8 +195,8 @@ def load_weights(loader: Any, folder: Path, config: Any, **extra: Any) -> tuple[
 
 
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:
-    """The ids of the begin, end and pad pieces of a tokenizer.json, under XLM-R's names or
-    BERT's.
+    """The ids of the begin, end and pad pieces of a tokenizer.json: those that it frames a text
+    with, else those under XLM-R's names or BERT's.
     """
     from tokenizers import Tokenizer
 
@@ -204,10 +204,18 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
         tokenizer = Tokenizer.from_file(str(tokenizer_file))
     except Exception as error:  # tokenizers raises the bare class
         raise EncoderError(f"{tokenizer_file}: cannot be read ({error}); get it again") from None
-    names = {"begin": ("<s>", "[CLS]"), "end": ("</s>", "[SEP]"), "pad": ("<pad>", "[PAD]")}
+    tokenizer.no_padding()
+    framed = tokenizer.encode("ا")
+    added = framed.special_tokens_mask
     found = {}
+    if sum(added) == 2 and added[0] and added[-1]:
+        found = {"begin": framed.ids[0], "end": framed.ids[-1]}
+    berts = bool(found) and tokenizer.id_to_token(found["begin"]) == "[CLS]"
+    names = {"begin": ("<s>", "[CLS]"), "end": ("</s>", "[SEP]"), "pad": ("<pad>", "[PAD]")}
     for role, options in names.items():
-        ids = [tokenizer.token_to_id(name) for name in options]
+        if role in found:
+            continue
+        ids = [tokenizer.token_to_id(name) for name in (reversed(options) if berts else options)]
         known = [i for i in ids if i is not None]
         if not known:
             raise EncoderError(
