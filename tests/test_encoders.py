@@ -15,7 +15,12 @@ import configs
 import training.encoders.sources
 from tests.small_encoders import save_bert
 from training.encoders.packaged import EncoderError
-from training.encoders.sources import encoder_folder, load_encoder, special_pieces
+from training.encoders.sources import (
+    encoder_fingerprint,
+    encoder_folder,
+    load_encoder,
+    special_pieces,
+)
 from training.preparation import text_encoder
 from training.settings import Encoder, load_recipe
 
@@ -114,6 +119,14 @@ def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> Non
     (folder / "model.safetensors").unlink()
     with pytest.raises(EncoderError, match="no weights"):
         load_encoder(folder)
+
+
+def test_weights_in_several_files_of_pytorch_are_fingerprinted(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"a")
+    before = encoder_fingerprint(tmp_path)
+    (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"b")
+    assert encoder_fingerprint(tmp_path) != before
 
 
 def test_what_is_made_of_a_folder_is_not_taken_for_that_of_another(tmp_path: Path) -> None:

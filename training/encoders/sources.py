@@ -106,7 +106,7 @@ def _from_hub(settings: Encoder, cache: Path) -> Path:
     """The folder of a hub model; without a hub it fails at once and says what to do."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model.bin"]
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model*.bin"]
     try:
         return Path(
             snapshot_download(
@@ -227,6 +227,6 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
 
 def encoder_fingerprint(folder: Path) -> str:
     """The sha256 of the weights and the tokenizer in the folder of an encoder, heads included."""
-    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model.bin")])
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
     parts = [sha256(path) for path in [folder / "tokenizer.json", *weights]]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
