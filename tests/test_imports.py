@@ -223,6 +223,10 @@ def test_the_bundle_says_where_it_comes_from(bundles: dict[str, tuple[Path, Path
          ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG")),
         (("O", "B-disease", "I-disease", "X"), "iob2", ("O", "B-disease", "I-disease")),
         (("O", "B_FAC", "I_FAC"), "iob2", ("O", "B-FAC", "I-FAC")),
+        (("o", "b-per", "i-per"), "iob2", ("O", "B-PERS", "I-PERS")),
+        (("O", "PER-B", "PER-I", "LOC-B", "LOC-I"), "iob2",
+         ("O", "B-PERS", "I-PERS", "B-LOC", "I-LOC")),
+        (("O", "loc", "per"), "io", ("O", "I-LOC", "I-PERS")),
     ],
 )  # fmt: skip
 def test_tag_sets_are_read_under_khabars_names(
@@ -282,6 +286,19 @@ def test_labels_given_by_hand_stand_for_those_without_names(tmp_path: Path) -> N
     assert mapping.head.labels == ("PERS",)
     _, mapping, _ = load_classifier(tmp_path / "c", "c", None, ("O", "B-PER", "I-PER"), "iob1")
     assert mapping.head.scheme == "iob1"
+
+
+def test_outputs_that_are_not_numbered_from_0_are_refused(tmp_path: Path) -> None:
+    save_classifier(tmp_path / "c", "bert", ("O", "B-PER", "I-PER"))
+    path = tmp_path / "c" / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["id2label"] = {"1": "O", "2": "B-PER", "3": "I-PER"}
+    config["label2id"] = {"O": 1, "B-PER": 2, "I-PER": 3}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ImportedModelError, match=r"numbers the 3 outputs 1, 2, 3, not from 0 up"):
+        load_classifier(tmp_path / "c", "c")
+    _, mapping, _ = load_classifier(tmp_path / "c", "c", labels=("O", "B-PER", "I-PER"))
+    assert mapping.head.labels == ("PERS",)
 
 
 def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:

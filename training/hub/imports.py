@@ -202,14 +202,21 @@ def _classifier_config(folder: Path, source: str) -> tuple[Any, str, Any]:
 
 
 def _output_names(config: Any, labels: Sequence[str] | None, source: str) -> list[str]:
-    names = [str(config.id2label[i]) for i in range(int(config.num_labels))]
-    if labels is None:
-        return names
-    if len(labels) != len(names):
+    named = {int(i): str(name) for i, name in config.id2label.items()}
+    if labels is not None:
+        if len(labels) != len(named):
+            raise ImportedModelError(
+                f"{source}: has {len(named)} outputs, --labels names {len(labels)}; name each, in "
+                "order"
+            )
+        return list(labels)
+    if sorted(named) != list(range(len(named))):
         raise ImportedModelError(
-            f"{source}: has {len(names)} outputs, --labels names {len(labels)}; name each, in order"
+            f"{source}: id2label of its config.json numbers the {len(named)} outputs "
+            f"{', '.join(map(str, sorted(named)))}, not from 0 up; mend it, or give the names in "
+            "their order with --labels"
         )
-    return list(labels)
+    return [named[i] for i in sorted(named)]
 
 
 def _refuse_other_answers(config: Any, names: Sequence[str], head: str | None, source: str) -> None:

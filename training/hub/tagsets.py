@@ -23,10 +23,14 @@ _TYPES = {
 }
 # What other corpora call khabar's topics, in small letters; the first three as configs/data has it.
 _TOPICS = {"finance": "economy", "medical": "health", "tech": "technology", "sport": "sports"}
-_OUTSIDE = frozenset({"O", "X", "[CLS]", "[SEP]", "[PAD]", "<PAD>", "PAD", "<s>", "</s>", "<pad>"})
+_OUTSIDE = frozenset(
+    {"O", "o", "X", "[CLS]", "[SEP]", "[PAD]", "<PAD>", "PAD", "<s>", "</s>", "<pad>"}
+)
 # BIOES, BILOU and BMES tell the last and the single words of an entity apart; BIO does not.
 _PREFIXES = {"B": "B", "S": "B", "U": "B", "I": "I", "M": "I", "E": "I", "L": "I"}
-_TAG = re.compile(r"([BIESULM])[-_](.+)")
+_TAG = re.compile(r"(?P<prefix>[BIESULM])[-_](?P<kind>.+)")
+_TAG_IN_ANY_CASE = re.compile(_TAG.pattern, re.IGNORECASE)
+_TAG_BEHIND = re.compile(r"(?P<kind>.+)[-_](?P<prefix>[BIESULM])", re.IGNORECASE)  # PER-B
 _NAMELESS = re.compile(r"LABEL_\d+")
 
 
@@ -54,12 +58,13 @@ def word_mapping(
 ) -> Mapping:
     """The flat head of a token classifier whose outputs have these names, in their order.
 
-    Prefixes tell the scheme: none or I- alone is IO, a type that has only I- beside others with B-
-    is IOB1, else it is IOB2; `scheme` overrules, as IOB1 with B- for every type looks like IOB2.
-    BIOES and BILOU become IOB2. `where` names the checkpoint in errors.
+    Prefixes, which may also be small letters or stand behind the types, tell the scheme: none or I-
+    alone is IO, a type that has only I- beside others with B- is IOB1, else it is IOB2; `scheme`
+    overrules, as IOB1 with B- for every type looks like IOB2. BIOES and BILOU become IOB2. `where`
+    names the checkpoint in errors.
     """
     _refuse_nameless(names, where, 'give them with --labels, such as "O,B-PER,I-PER"')
-    split = {name: _split(name) for name in names if name not in _OUTSIDE}
+    split = _split([name for name in names if name not in _OUTSIDE])
     if len(split) == len(set(names)) or not split:
         raise LabelError(
             f"{where}: its labels are {', '.join(names)}; a tag set has O and types, check that it "
@@ -102,10 +107,19 @@ def _refuse_nameless(names: Sequence[str], where: str, advice: str) -> None:
         )
 
 
-def _split(name: str) -> tuple[str, str]:
-    """The prefix and the type of a tag; no prefix is ""."""
-    match = _TAG.fullmatch(name)
-    return (match[1], match[2]) if match else ("", name)
+def _split(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The prefix and the type of each tag; no prefix is "".
+
+    Small letters, and letters behind, are prefixes only where all tags have one and a name can go
+    on with them: "e-mail" may be a type.
+    """
+    for form in (_TAG_IN_ANY_CASE, _TAG_BEHIND):
+        matches = [match for name in names if (match := form.fullmatch(name))]
+        found = {m[0]: (m["prefix"].upper(), m["kind"]) for m in matches}
+        if len(matches) == len(names) and {"I", "M"} & {prefix for prefix, _ in found.values()}:
+            return found
+    matched = {name: _TAG.fullmatch(name) for name in names}
+    return {name: (m["prefix"], m["kind"]) if m else ("", name) for name, m in matched.items()}
 
 
 def _type_name(kind: str) -> str:
