@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints import save_tokenizer
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel
 
 import configs
 import training.encoders.sources
@@ -18,6 +21,7 @@ from training.encoders.packaged import EncoderError
 from training.encoders.sources import (
     encoder_fingerprint,
     encoder_folder,
+    encoder_positions,
     load_encoder,
     special_pieces,
 )
@@ -119,6 +123,56 @@ def test_weights_that_do_not_fit_their_config_are_refused(tmp_path: Path) -> Non
     (folder / "model.safetensors").unlink()
     with pytest.raises(EncoderError, match="no weights"):
         load_encoder(folder)
+
+
+def test_a_folder_that_cannot_be_opened_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    def tiny(name: str) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(encoder_folder(Encoder(source="tiny"), tmp_path / "cache"), folder)
+        return folder
+
+    cut = tiny("cut") / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(
+        EncoderError, match=r"/cut: its weights cannot be read \(.+\); get the whole"
+    ):
+        load_encoder(cut.parent)
+    sharded = tiny("sharded")
+    AutoModel.from_pretrained(sharded).save_pretrained(sharded, max_shard_size="20KB")
+    (sharded / "model.safetensors").unlink(missing_ok=True)
+    next(sharded.glob("model-00002-of-*.safetensors")).unlink()
+    with pytest.raises(EncoderError, match=r"/sharded: its weights cannot be read"):
+        load_encoder(sharded)
+    pickled = tiny("pickled")
+    (pickled / "model.safetensors").unlink()
+    torch.save({"a": Path("x")}, pickled / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match=r"holds more than weights") as caught:
+        load_encoder(pickled)
+    assert "weights_only" not in str(caught.value)
+    nameless = tiny("nameless")
+    (nameless / "config.json").write_text("{}")
+    with pytest.raises(EncoderError, match=r"/nameless: transformers cannot read its config\.json"):
+        load_encoder(nameless)
+
+
+def test_a_tokenizer_with_more_pieces_than_embeddings_is_refused(tmp_path: Path) -> None:
+    folder = encoder_folder(Encoder(source="tiny"), tmp_path / "cache")
+    model = AutoModel.from_pretrained(folder)
+    model.resize_token_embeddings(100)
+    model.save_pretrained(folder)
+    with pytest.raises(
+        EncoderError, match=r"tokenizer\.json has a piece \d+, and the model has 100"
+    ):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize(("kind", "usable"), [("camembert", 512), ("bert", 514)])
+def test_positions_of_padding_are_no_positions_of_pieces(
+    tmp_path: Path, kind: str, usable: int
+) -> None:
+    config = AutoConfig.for_model(kind, max_position_embeddings=514, pad_token_id=1)
+    config.save_pretrained(tmp_path)
+    assert encoder_positions(tmp_path) == usable
 
 
 def test_weights_in_several_files_of_pytorch_are_fingerprinted(tmp_path: Path) -> None:

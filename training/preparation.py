@@ -20,7 +20,7 @@ from serving.bundle import Head
 from serving.encoding import TextEncoder, WindowRule
 from training.batches import SourceExamples, Unknown
 from training.corpora import load
-from training.encoders.sources import encoder_fingerprint, special_pieces
+from training.encoders.sources import encoder_fingerprint, encoder_positions, special_pieces
 from training.examples import Example, examples_of, require_known
 from training.label_sets import head_labels, is_own_file, teaching
 from training.losses import class_weights
@@ -132,12 +132,9 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
 
 def _hold_to_positions(recipe: Recipe, folder: Path) -> None:
     """Refuse inputs that are longer than the encoder has positions for."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    positions = config.get("max_position_embeddings")
+    positions = encoder_positions(folder)
     if positions is None:
         return
-    if config.get("model_type") in ("roberta", "xlm-roberta"):  # counts from its padding piece
-        positions -= config.get("pad_token_id", 1) + 1
     longest = {"windows.size": recipe.windows.size}
     if any(head.kind == "pair" for head in recipe.heads.values()):
         longest["windows.pair_max_pieces"] = recipe.windows.pair_max_pieces

@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from annotations.catalogue import sha256
@@ -114,10 +115,9 @@ def _from_hub(settings: Encoder, cache: Path) -> Path:
             )
         )
     except Exception as error:  # the hub client raises many kinds; the cause is passed on
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(
             f"encoder {settings.source!r}: no folder here, and the Hugging Face hub gave no files "
-            f"({type(error).__name__}: {cause[:200]}); "
+            f"({type(error).__name__}: {_cause(error)}); "
             "download the model on a machine with the hub and set encoder.source to its folder"
         ) from error
 
@@ -148,14 +148,38 @@ def _digest(source: Path) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
 
+def read_config(folder: Path) -> Any:
+    """The configuration of a Hugging Face folder."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (ValueError, OSError, KeyError) as error:
+        raise EncoderError(
+            f"{folder}: transformers cannot read its config.json ({_cause(error)}); give the whole "
+            "folder of a model of one of its own classes"
+        ) from None
+
+
+def encoder_positions(folder: Path) -> int | None:
+    """How many pieces the encoder of a Hugging Face folder has positions for; its weights are not
+    read.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        return usable_positions(AutoModel.from_config(read_config(folder)))
+
+
 def load_encoder(folder: Path, attention_dropout: float = 0.0) -> Any:
     """The encoder of a Hugging Face folder without its pooler, in float32, no remote code.
 
     Attention without dropout runs in one fused kernel, on a CPU a quarter faster a step.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    config = AutoConfig.from_pretrained(folder)
+    config = read_config(folder)
     if hasattr(config, "attention_probs_dropout_prob"):
         config.attention_probs_dropout_prob = attention_dropout
     extra = (
@@ -182,16 +206,62 @@ def load_weights(loader: Any, folder: Path, config: Any, **extra: Any) -> tuple[
     code; and the names of the weights that the folder lacks, which are random numbers.
     """
     import torch
+    from safetensors import SafetensorError
 
-    model, found = loader.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **extra,
-    )
+    try:
+        model, found = loader.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **extra,
+        )
+    except UnpicklingError:  # torch's words for it tell how to run the code in it
+        raise EncoderError(
+            f"{folder}: its pytorch_model.bin is damaged or holds more than weights, and is not "
+            "opened; get the model with model.safetensors"
+        ) from None
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise EncoderError(
+            f"{folder}: its weights cannot be read ({_cause(error)}); get the whole folder again"
+        ) from None
+    _require_embeddings(model, folder)
     return model, sorted(found["missing_keys"])
+
+
+def _cause(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _require_embeddings(model: Any, folder: Path) -> None:
+    """Refuse a tokenizer that gives pieces for which a model has no embedding."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return
+    tokenizer = Tokenizer.from_file(str(path))
+    added = tokenizer.get_added_tokens_decoder()
+    pieces = set(tokenizer.get_vocab().values())
+    last = max(pieces - {i for i, token in added.items() if token.special}, default=0)
+    rows = len(model.get_input_embeddings().weight)
+    if last >= rows:
+        raise EncoderError(
+            f"{folder}: its tokenizer.json has a piece {last}, and the model has {rows} "
+            "embeddings, of 0 up; give the model the tokenizer that it was trained with"
+        )
+
+
+def usable_positions(model: Any) -> int | None:
+    """How many pieces a model of transformers has positions for, None where they are not counted;
+    of RoBERTa's the first ones are those of padding.
+    """
+    most = getattr(model.config, "max_position_embeddings", None) or 0  # -1: relative ones alone
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    usable = int(most) if padding is None else int(most) - padding - 1
+    return usable if usable > 0 else None
 
 
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
@@ -38,7 +37,12 @@ from serving.bundle import (
 )
 from serving.decoding import Scheme
 from serving.encoding import SpecialPieces, WindowRule, space_piece
-from training.encoders.sources import encoder_folder, load_weights, special_pieces
+from training.encoders.sources import (
+    encoder_folder,
+    load_weights,
+    special_pieces,
+    usable_positions,
+)
 from training.export.onnx_export import export
 from training.hub.tagsets import Mapping, text_mapping, word_mapping
 from training.recipe import BUNDLE_FILES, finish
@@ -154,13 +158,7 @@ def load_classifier(
     else:
         _refuse_other_answers(config, names, head, source)
         mapping = text_mapping(names, head or "topic", source)
-    try:
-        encoder, missing = load_weights(loader, folder, config)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0][:200]
-        raise ImportedModelError(
-            f"{source}: its weights cannot be read ({cause}); get the whole folder again"
-        ) from None
+    encoder, missing = load_weights(loader, folder, config)
     if missing:
         raise ImportedModelError(
             f"{source}: its weights lack {', '.join(missing[:4])}; it is no finished "
@@ -234,14 +232,8 @@ def _refuse_other_answers(config: Any, names: Sequence[str], head: str | None, s
 
 
 def max_positions(model: Any) -> int:
-    """How many pieces a model of transformers can read at once; of RoBERTa's positions the first
-    ones are those of padding.
-    """
-    most = int(getattr(model.config, "max_position_embeddings", None) or MAX_WINDOW)
-    embeddings = getattr(model.base_model, "embeddings", None)
-    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    usable = most if padding is None else most - padding - 1
-    return min(usable, MAX_WINDOW) if usable > 0 else MAX_WINDOW  # -1: relative positions alone
+    """How many pieces a model of transformers can read at once, of which a bundle uses 512."""
+    return min(usable_positions(model) or MAX_WINDOW, MAX_WINDOW)
 
 
 def weight_files(folder: Path) -> dict[str, str]:
