@@ -2,28 +2,32 @@
 
 Two texts are near-duplicates when one gives half of its runs of 30 letters to the other; of texts
 with fewer letters, when the letters are the same. Only letters count: vowel signs, tatweel, digits,
-punctuation, spaces and the spelling of alef, ya and ta marbuta do not hide a copy.
+punctuation, spaces, presentation forms, Persian letters and the spelling of alef, ya and ta marbuta
+do not hide a copy.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from annotations.schema import Document
+from annotations.text import TATWEEL
 
 RUN = 30  # letters, as the corpora's own leakage checks count
 SHARE = 0.5
-_ONE_SPELLING = str.maketrans("أإآىة", "ااايه", "\u0640")
+_ONE_SPELLING = str.maketrans("أإآٱىیةک", "ااااييهك", TATWEEL)
 _FACTOR = 1_000_003
 Hashes = npt.NDArray[np.uint64]
 
 
 def run_hashes(text: str) -> Hashes:
     """A hash of each run of 30 letters, (runs,); of all letters where there are fewer."""
-    letters = "".join(filter(str.isalpha, text.translate(_ONE_SPELLING)))
+    spelt = unicodedata.normalize("NFKC", text).translate(_ONE_SPELLING)  # letters as models read
+    letters = "".join(filter(str.isalpha, spelt))
     codes = np.frombuffer(letters.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     length = min(RUN, len(codes))
     if not length:
