@@ -197,7 +197,7 @@ def test_the_rules_of_an_encoder_are_written_into_its_tokenizer(
         unify_ta_marbuta=rules.unify_ta_marbuta,
     )  # fmt: skip
     encoder = text_encoder(recipe.model_copy(update={"normalization": settings}), run.encoder())
-    for text in [*WRITTEN[:7], "أحمد وإلى الآن على مدرسة"]:
+    for text in [*WRITTEN[:7], "أحمد وإلى الآن على مدرسة", "محم\ufc60د محم\ufe78د"]:
         assert tokenizer(text)["input_ids"][1:-1] == encoder.pieces(text).tolist()
 
 

@@ -6,6 +6,7 @@ into the tokenizer.
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from annotations.text import Normalization
 from training.encoders.sources import special_pieces
 
 _DIACRITICS = "[\u064b-\u0652\u0670\u06d6-\u06ed\u0610-\u061a]"
-_LONE_DIACRITICS = "[\ufe70-\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e]"  # NFKC would add a space
+# NFKC would add a space to these, which serving takes away
+_LONE_DIACRITICS = (
+    "\ufc5e\ufc5f\ufc60\ufc61\ufc62\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
+)
 _UNKNOWN, _MASK = ("<unk>", "[UNK]"), ("<mask>", "[MASK]")
 
 
@@ -26,7 +30,7 @@ def normalizer(rules: Normalization, own: normalizers.Normalizer | None) -> norm
     def replace(pattern: str, by: str) -> normalizers.Normalizer:
         return normalizers.Replace(Regex(pattern), by)
 
-    steps = [] if rules.diacritics else [replace(_LONE_DIACRITICS, "")]
+    steps = [replace(c, unicodedata.normalize("NFKC", c).strip()) for c in _LONE_DIACRITICS]
     steps += [normalizers.NFKC()]
     steps += [] if rules.diacritics else [replace(_DIACRITICS, "")]
     steps += [replace("\u0640", ""), replace(r"\p{Cf}", ""), replace(r"[\s\p{Cc}]", " ")]
