@@ -113,3 +113,20 @@ def test_stretches_stand_in_the_place_of_the_texts() -> None:
 def test_what_a_head_cannot_read_is_refused(source: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         documents_of(recipe_of(source))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{corpus: wojood, head: khabar, group: 4}", "source wojood: group is 4.*leave that out"),
+        ("{corpus: seed, head: khabar, group: 2}", "source seed: group is 2"),
+        ("{corpus: seed, head: khabar, detokenise: 0.4}", r"source seed: detokenise is 0\.4"),
+        (
+            "{corpus: authored-topics, head: topic, annotates: [PERS]}",
+            "source authored-topics: annotates: only for heads of kind nested or flat",
+        ),
+    ],
+)
+def test_what_would_be_done_to_another_source_is_refused(source: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        documents_of(recipe_of(source), HeldOut([]))

@@ -8,6 +8,7 @@ import logging
 import random
 from collections import Counter
 
+from annotations.catalogue import catalogue
 from annotations.errors import ConfigError
 from annotations.schema import Document
 from serving.bundle import Head
@@ -39,6 +40,9 @@ def training_documents(
     """
     if source.per_class is not None:
         _require_kind(POOLED, head, f"source {source.corpus}: per_class")
+    _require_sentences(source)
+    if source.annotates is not None:
+        _require_kind(WORDS, head, f"source {source.corpus}: annotates")
     found = load(source.corpus, "train", source.group, source.detokenise, recipe.seed)
     if head.kind in WORDS and not source.taught_by:
         found = _annotated(found, source)
@@ -82,6 +86,21 @@ def _annotated(found: list[Document], source: Source) -> list[Document]:
             source.head,
         )
     return kept
+
+
+def _require_sentences(source: Source) -> None:
+    """Refuse what would be done to sentences of another corpus, and is not done to this one."""
+    entry = catalogue().get(source.corpus)
+    if source.detokenise and (entry is None or entry.reader not in ("conll", "fane")):
+        raise ConfigError(
+            f"source {source.corpus}: detokenise is {source.detokenise}, and its documents are no "
+            "sentences of CoNLL; leave that out"
+        )
+    if source.group > 1 and source.corpus != "anercorp":
+        raise ConfigError(
+            f"source {source.corpus}: group is {source.group}, and only of anercorp is it "
+            "known which sentences follow one another; leave that out"
+        )
 
 
 def _require_kind(kinds: tuple[str, ...], head: Head, what: str) -> None:
