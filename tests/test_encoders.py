@@ -175,6 +175,18 @@ def test_positions_of_padding_are_no_positions_of_pieces(
     assert encoder_positions(tmp_path) == usable
 
 
+def test_a_tokenizer_whose_two_files_disagree_is_refused(tmp_path: Path) -> None:
+    save_bert(tmp_path / "bert", fast_tokenizer=True)
+    source = Encoder(source=str(tmp_path / "bert"))
+    assert encoder_folder(source, tmp_path / "cache") == tmp_path / "bert"
+    path = tmp_path / "bert" / "tokenizer.json"
+    spec = json.loads(path.read_text("utf-8"))
+    spec["normalizer"] |= {"lowercase": True, "strip_accents": True}
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"/bert: do_lower_case or strip_accents of"):
+        encoder_folder(source, tmp_path / "cache")
+
+
 def test_weights_in_several_files_of_pytorch_are_fingerprinted(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"a")

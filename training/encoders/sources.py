@@ -52,6 +52,8 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
         source = _from_hub(settings, cache)
     if not (source / "tokenizer.json").is_file():
         source = _with_fast_tokenizer(source, cache)
+    if not (source / HEADS).is_file():
+        _require_one_spelling(source)
     if not settings.trim:
         return source
     if (source / HEADS).is_file():
@@ -137,6 +139,26 @@ def _with_fast_tokenizer(source: Path, cache: Path) -> Path:
         AutoTokenizer.from_pretrained(source).save_pretrained(folder)
 
     return _made(cache / f"{source.name}-fast-{_digest(source)}", with_tokenizer)
+
+
+def _require_one_spelling(folder: Path) -> None:
+    """Refuse a folder in which tokenizer_config.json, which transformers obeys, has letters read in
+    another way than tokenizer.json, which khabar reads.
+    """
+    from transformers import AutoTokenizer
+
+    path = folder / "tokenizer_config.json"
+    told = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if "do_lower_case" not in told and "strip_accents" not in told:
+        return
+    read = _read_tokenizer(folder / "tokenizer.json").normalizer
+    obeyed = AutoTokenizer.from_pretrained(folder).backend_tokenizer.normalizer
+    ways = {one.normalize_str("أÉ") if one else "أÉ" for one in (obeyed, read)}
+    if len(ways) > 1:
+        raise EncoderError(
+            f"{folder}: do_lower_case or strip_accents of tokenizer_config.json differs from the "
+            "normalizer of tokenizer.json; have AutoTokenizer write the folder's tokenizer anew"
+        )
 
 
 def _digest(source: Path) -> str:
@@ -236,12 +258,10 @@ def _cause(error: Exception) -> str:
 
 def _require_embeddings(model: Any, folder: Path) -> None:
     """Refuse a tokenizer that gives pieces for which a model has no embedding."""
-    from tokenizers import Tokenizer
-
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = _read_tokenizer(path)
     added = tokenizer.get_added_tokens_decoder()
     pieces = set(tokenizer.get_vocab().values())
     last = max(pieces - {i for i, token in added.items() if token.special}, default=0)
@@ -264,16 +284,20 @@ def usable_positions(model: Any) -> int | None:
     return usable if usable > 0 else None
 
 
+def _read_tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises the bare class
+        raise EncoderError(f"{path}: cannot be read ({error}); get it again") from None
+
+
 def special_pieces(tokenizer_file: Path) -> dict[str, int]:
     """The ids of the begin, end and pad pieces of a tokenizer.json: those that it frames a text
     with, else those under XLM-R's names or BERT's.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # tokenizers raises the bare class
-        raise EncoderError(f"{tokenizer_file}: cannot be read ({error}); get it again") from None
+    tokenizer = _read_tokenizer(tokenizer_file)
     tokenizer.no_padding()
     framed = tokenizer.encode("ا")
     added = framed.special_tokens_mask
