@@ -81,20 +81,27 @@ def test_a_model_gives_up_between_two_batches_and_reads_on(
     assert model._child.process.pid == child
 
 
+@pytest.mark.parametrize("crossed", [1, 4])
 def test_an_answer_that_crosses_with_giving_up_is_not_the_next_ones(
-    model: ModelProcess, default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+    model: ModelProcess, default_tagger: Tagger, monkeypatch: pytest.MonkeyPatch, crossed: int
 ) -> None:
     monkeypatch.setattr("serving.model_process.GONE_S", 0.0)
     expected = default_tagger.tag([SHORT])
-    given_up = 0
-    for _ in range(20):
+    answers = 0
+    seconds = 0.5
+    while answers < crossed:
         asked = iter([False])
+
+        def gone() -> bool:  # the answer is there when it says so
+            return next(asked, True) and not time.sleep(seconds)  # noqa: B023
+
         try:
-            assert model.tag([SHORT], gone=lambda: next(asked, True)) == expected  # noqa: B023
+            assert model.tag([SHORT], gone=gone) == expected
+            answers += 1
         except CallersGoneError:
-            given_up += 1
+            seconds *= 2
+            assert seconds < WAIT_S
         assert model.tag([SHORT]) == expected
-    assert given_up < 20
 
 
 @pytest.fixture(scope="module")
