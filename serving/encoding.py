@@ -108,7 +108,9 @@ class TextEncoder:
         """
         found = np.full(length, NO_PIECE, dtype=np.int64)
         ids, offsets = encoding.ids, encoding.offsets
-        for piece in sorted(range(len(ids)), key=lambda i: (ids[i] != self._space, -i)):
+        spaces = [i for i, piece in enumerate(ids) if piece == self._space]
+        letters = [i for i in reversed(range(len(ids))) if ids[i] != self._space]
+        for piece in (*spaces, *letters):
             start, end = offsets[piece]
             found[start:end] = piece
         return found
