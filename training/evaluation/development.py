@@ -24,7 +24,7 @@ from training.evaluation.questions import (
     topic_questions,
 )
 from training.evaluation.scores import Scores
-from training.label_sets import corpus_name, judges, teaching
+from training.label_sets import Teaching, corpus_name, judges, teaching
 from training.settings import Recipe, Source
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,8 @@ def dev_questions(source: Source, task: Task, tagger: Tagger) -> Questions:
     """What the development split of a source asks of its head, in the labels that the head has."""
     corpus, head = source.corpus, tagger.bundle.head(source.head)
     if corpus in _CONLL:
-        sentences = [_taught_sentence(s, source, head) for _, s in sentences_of(corpus, "dev")]
+        known = teaching(source, head)
+        sentences = [_taught_sentence(s, known, head) for _, s in sentences_of(corpus, "dev")]
         return sentence_questions(sentences, tagger, head.name)
     documents = load(corpus_name(corpus), "dev")
     if task == "ner":
@@ -123,9 +124,8 @@ def taught(documents: Iterable[Document], source: Source, head: Head) -> list[Do
     ]
 
 
-def _taught_sentence(sentence: Sentence, source: Source, head: Head) -> Sentence:
+def _taught_sentence(sentence: Sentence, known: Teaching, head: Head) -> Sentence:
     """A sentence with the tags that a head of words knows, under its names."""
-    known = teaching(source, head)
 
     def tag_of(tag: str) -> str:
         label = None if tag == "O" else known.label(canonical_label(tag[2:]))
