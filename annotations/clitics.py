@@ -18,7 +18,7 @@ from annotations.text import ALEF_VARIANTS, normalize
 CONJUNCTIONS = "وف"
 PREPOSITIONS = "بلك"
 _MIN_STEM = 3  # letters that must remain of a name
-_LAST = 8  # code points in which the last letter before a mention stands, with its signs
+LOOK_BEHIND = 8  # code points in which the last letter before a mention stands, with its signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,12 @@ def plain_form(surface: str, preceding: str, known: Callable[[str], int] = lambd
     """A mention as a dictionary would write it: no diacritics, no tatweel, and ال restored after
     للـ.
 
-    `preceding` is the text before it, of which the last letter tells whether a ل was cut off.
+    `preceding` is the text before it, or its last LOOK_BEHIND code points: the last letter tells
+    whether a ل was cut off.
     `known` says how often a key begins a name: للبنان is better known as لبنان than as البنان.
     """
     text = " ".join(normalize(surface).text.split())
-    before = normalize(preceding[-_LAST:]).text
+    before = normalize(preceding[-LOOK_BEHIND:]).text
     if not (text.startswith("ل") and before.endswith("ل")):
         return text
     first = lexicon_key(text.partition(" ")[0])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from annotations.clitics import NameLexicon, lexicon_key, plain_form
+from annotations.clitics import LOOK_BEHIND, NameLexicon, lexicon_key, plain_form
 from annotations.labels import LabelSchema
 from annotations.schema import Range
 from annotations.text import normalize, words
@@ -65,7 +65,7 @@ def link_mentions(
         return lexicon.counts.get(key, 0)
 
     plain = [
-        plain_form(text[m.start : m.end], text[max(m.start - 8, 0) : m.start], known)
+        plain_form(text[m.start : m.end], text[max(m.start - LOOK_BEHIND, 0) : m.start], known)
         for m in mentions
     ]
     owners = _owners(mentions, [_key(form) for form in plain])

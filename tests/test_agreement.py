@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.metrics import cohen_kappa_score
 
 from annotations.agreement import (
     agreement_report,
     cohen_kappa,
-    disagreements,
     paragraphs,
-    partial_agreement,
     span_agreement,
 )
 from annotations.errors import DocumentError
-from annotations.schema import Claim, Document, Span, Stance, overlap
+from annotations.schema import Claim, Document, Span, Stance
 
 quick = settings(max_examples=150, deadline=None, database=None)
 TEXT = "دخلت القوات العراقية القائم\n\nسقوط داعش\n \nفي البوكمال"
@@ -30,17 +25,6 @@ FIRST, SECOND, THIRD = (0, 27), (29, 38), (41, 52)
 pairs = st.lists(
     st.tuples(*[st.sampled_from(["favor", "against", "neutral"])] * 2), min_size=1, max_size=20
 )
-spans = st.lists(
-    st.builds(
-        lambda start, length, label: Span(start, start + length, label),
-        st.integers(0, 5),
-        st.integers(1, 3),
-        st.sampled_from(["ORG", "GPE"]),
-    ),
-    max_size=8,
-    unique=True,
-).map(tuple)
-span_pairs = st.lists(st.tuples(spans, spans), max_size=3)
 
 
 @quick
@@ -70,43 +54,6 @@ def test_kappa_of_cases_known_by_hand(first: list[str], second: list[str], kappa
 def test_kappa_needs_two_lists_of_one_length(first: list[str], second: list[str]) -> None:
     with pytest.raises(DocumentError, match=rf"above 0, got {len(first)} and {len(second)}"):
         cohen_kappa(first, second)
-
-
-def documents(of_each: list[tuple[Span, ...]]) -> list[Document]:
-    return [Document(str(i), TEXT, entities=entities) for i, entities in enumerate(of_each)]
-
-
-@quick
-@given(span_pairs)
-def test_span_f1_is_the_mean_of_what_each_finds_of_the_other(
-    rows: list[tuple[tuple[Span, ...], tuple[Span, ...]]],
-) -> None:
-    found = span_agreement(documents([a for a, _ in rows]), documents([b for _, b in rows]))
-    first = second = both = 0
-    for a, b in rows:
-        first += len(a)
-        second += len(b)
-        for span in a:
-            for other in b:
-                same_place = span.start == other.start and span.end == other.end
-                both += same_place and span.label == other.label
-    assert (found.first, found.second, found.both) == (first, second, both)
-    if both:
-        precision, recall = both / second, both / first
-        assert found.f1 == pytest.approx(2 * precision * recall / (precision + recall))
-    else:
-        assert found.f1 == (0.0 if first + second else 1.0)
-
-
-def test_disagreements_are_told_in_the_order_of_the_text() -> None:
-    forces, town, group = Span(5, 20, "ORG"), Span(21, 27, "GPE"), Span(34, 38, "ORG")
-    first = Document("a", TEXT, entities=(group, forces))
-    second = Document("a", TEXT, entities=(town, Span(34, 38, "NORP"), forces))
-    assert disagreements(first, second) == [
-        ("second", town),
-        ("second", Span(34, 38, "NORP")),
-        ("first", group),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -226,24 +173,6 @@ def test_topics_are_compared_where_both_gave_one() -> None:
     assert "topic" not in agreement_report(topics, [replace(t, topic=None) for t in topics])
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "both"),
-    [
-        ([(0, 4, "ORG")], [(2, 6, "ORG")], 1),
-        ([(0, 4, "ORG")], [(4, 6, "ORG")], 0),
-        ([(0, 4, "ORG")], [(0, 4, "GPE")], 0),
-        ([(0, 4, "ORG"), (4, 9, "ORG")], [(0, 9, "ORG")], 1),
-        ([(0, 2, "ORG"), (2, 9, "ORG")], [(2, 9, "ORG"), (0, 3, "ORG")], 2),
-    ],
-)
-def test_overlapping_spans_of_a_type_agree_in_part(
-    first: list[tuple[int, int, str]], second: list[tuple[int, int, str]], both: int
-) -> None:
-    a, b = (Document("a", TEXT, entities=tuple(Span(*s) for s in side)) for side in (first, second))
-    found = partial_agreement([(a, b)])
-    assert (found.first, found.second, found.both) == (len(first), len(second), both)
-
-
 def test_no_scope_and_the_whole_text_as_scope_mean_the_same() -> None:
     scoped = replace(
         OTHER,
@@ -302,23 +231,6 @@ def test_repeated_ids_are_refused_and_unannotated_texts_are_no_disagreement() ->
         agreement_report([WHOLE, WHOLE], [WHOLE])
     report = agreement_report([WHOLE], [replace(WHOLE, entities=None)])
     assert report["spans"] == {"first": 0, "second": 0, "both": 0, "f1": None}
-
-
-@quick
-@given(spans, spans)
-def test_as_many_overlapping_spans_agree_as_can_be_paired(
-    first: tuple[Span, ...], second: tuple[Span, ...]
-) -> None:
-    edges = [
-        [a.label == b.label and overlap((a.start, a.end), (b.start, b.end)) for b in second]
-        for a in first
-    ]
-    matched = maximum_bipartite_matching(
-        csr_array(np.array(edges, dtype=int).reshape(len(first), len(second)))
-    )
-    a, b = documents([first]), documents([second])
-    for pair in (list(zip(a, b, strict=True)), list(zip(b, a, strict=True))):
-        assert partial_agreement(pair).both == (matched >= 0).sum()
 
 
 def test_stances_that_one_did_not_look_for_are_no_disagreement() -> None:

@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from annotations.errors import ConfigError
 from annotations.jsonl import write_documents
 from annotations.schema import Span
 from annotations.seed import seed_document
+from tests.html_page import Page
 from tests.report_items import recipe_of
 from training.recipe import rescore
 from training.report.analysis import Score
@@ -31,42 +31,6 @@ from training.report.published import published_scores
 from training.report.summary import NOTICE, Summary, curves_by_head, summarise
 from training.report.worst import Error
 from training.runs import Run, RunError
-
-VOID = {"meta", "br", "link", "img", "input", "hr", "col", "wbr"}
-
-
-class Page(HTMLParser):
-    """A page as a reader meets it: elements, ids, links, text; nesting is checked on the way."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
 
 
 @pytest.fixture(scope="module")
