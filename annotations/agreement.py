@@ -75,7 +75,8 @@ def paired(
         if repeated := [d for d, count in Counter(d.id for d in side).items() if count > 1]:
             raise DocumentError(f"{repeated[0]}: stands twice in one annotation; ids are unique")
     others = {document.id: document for document in second}
-    alone = [document.id for document in second if document.id not in {d.id for d in first}]
+    known = {document.id for document in first}
+    alone = [document.id for document in second if document.id not in known]
     if alone:
         raise DocumentError(f"{alone[0]}: only the second annotation has it; give both the same")
     for document in first:
@@ -122,10 +123,10 @@ def agreement_report(first: Sequence[Document], second: Sequence[Document]) -> d
     """Span F1 (exact, partial and per type), kappa with the share of equal labels for stance (of
     the text, of its parts, of holders), claims and topic, and every disagreement.
 
-    Entities and stances are compared where both looked for them; there is no F1 (None) of spans
-    where they nowhere did. A target that one annotator gave no stance counts as `none`; parts of a
-    text are compared where one of the two judged parts. A stance without scope judges the whole
-    text.
+    Entities, stances and claims are compared where both looked for them; there is no F1 (None) of
+    spans where they nowhere did. A target or claim that one annotator did not judge counts as
+    `none`; parts of a text are compared where one of the two judged parts. A stance without scope
+    judges the whole text.
     """
     pairs = paired(first, second)
     rows: dict[str, list[tuple[str, str]]] = {
@@ -190,10 +191,10 @@ def _judgements(a: Document, b: Document) -> Iterator[tuple[str, str, tuple[str,
     """(kind, what about, the labels of both) of every judgement that either made."""
     if a.stances is not None and b.stances is not None:
         yield from _stance_judgements(a, b)
-    others = {claim.text: claim.label for claim in b.claims or ()}
-    for claim in a.claims or ():
-        if claim.text in others:
-            yield "claims", claim.text, (claim.label, others[claim.text])
+    if a.claims is not None and b.claims is not None:
+        first, second = ({claim.text: claim.label for claim in d.claims or ()} for d in (a, b))
+        for text in first | second:
+            yield "claims", text, (first.get(text, "none"), second.get(text, "none"))
     if a.topic is not None and b.topic is not None:
         yield "topic", "topic", (a.topic, b.topic)
 

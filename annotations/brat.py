@@ -73,15 +73,14 @@ def write_folder(folder: Path, documents: Iterable[Document]) -> int:
 def to_ann(document: Document) -> str:
     """The `.ann` file of a document: its entities and its stances toward places in the text."""
     out = _Lines()
-    for span in document.entities or ():
-        if not _LABEL.fullmatch(span.label) or span.label in _KINDS:
-            raise FormatError(
-                f"{document.id}: brat has no type {span.label!r}; use letters, digits, - and _"
-            )
-        out.add("T", *_bound(span.label, (span.start, span.end), document.text))
-    for stance in placed_stances(document):
-        assert stance.start is not None and stance.end is not None
-        _add_stance(out, stance, (stance.start, stance.end), document.text)
+    with naming(document.id):
+        for span in document.entities or ():
+            if not _LABEL.fullmatch(span.label) or span.label in _KINDS:
+                raise FormatError(f"brat has no type {span.label!r}; use letters, digits, - and _")
+            out.add("T", *_bound(span.label, (span.start, span.end), document.text))
+        for stance in placed_stances(document):
+            assert stance.start is not None and stance.end is not None
+            _add_stance(out, stance, (stance.start, stance.end), document.text)
     return "".join(line + "\n" for line in out.lines)
 
 

@@ -1,6 +1,6 @@
 """Attached one-letter clitics: where a name begins inside its first word.
 
-و ف ب ل ك س are written on to the next word, but وليد and باريس begin with the same letters. A word
+و ف ب ل ك are written on to the next word, but وليد and باريس begin with the same letters. A word
 that could be read both ways is decided by how often each reading begins a name: in a lexicon
 counted from annotated corpora, and in the article itself.
 """

@@ -16,7 +16,7 @@ from typing import Any
 from annotations.catalogue import Corpus, catalogue, corpus_file, corpus_named
 from annotations.conll import parse_sentences, read_sentences, sentence_document, word_spans
 from annotations.copies import without_copies
-from annotations.errors import DocumentError, FormatError, not_utf8
+from annotations.errors import DocumentError, FormatError, not_utf8, told
 from annotations.labels import label_schema
 from annotations.schema import Claim, Document, Range, Span, Stance
 
@@ -59,7 +59,7 @@ def _claim_label(row: dict[str, str], known: tuple[str, ...], path: Path, number
     label = row["stance"].strip().lower()
     if label not in known:
         names = f"{', '.join(known[:-1])} or {known[-1]}"
-        raise FormatError(f"{path}: row {number}: unknown stance {label!r}; use {names}")
+        raise FormatError(f"{path}: row {number}: unknown stance {told(label)}; use {names}")
     return label
 
 
@@ -76,8 +76,8 @@ def read_mawqif(path: Path) -> Iterator[Document]:
         label = _STANCES.get(row["stance"].strip().lower() or "none")
         if label is None:
             raise FormatError(
-                f"{path}: row {number}: unknown stance {row['stance']!r}; use Favor, Against "
-                "or None"
+                f"{path}: row {number}: unknown stance {told(row['stance'])}; use Favor, "
+                "Against or None"
             )
         target = MAWQIF_TARGETS.get(row["target"].strip().lower(), row["target"])
         try:

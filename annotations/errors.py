@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_TOLD = 60  # code points of a value that an error quotes
+
 
 class KhabarError(Exception):
     """Anything that a user can mend; its message says how."""
@@ -27,6 +29,13 @@ def naming(where: str) -> Iterator[None]:
         yield
     except (DocumentError, FormatError) as error:
         raise FormatError(f"{where}: {error}") from None
+
+
+def told(value: str) -> str:
+    """A value of a user's own, quoted in an error where it is short; a long one may be an article,
+    of which only the length is told.
+    """
+    return repr(value) if len(value) <= _TOLD else f"a value of {len(value)} characters"
 
 
 def not_utf8(where: str, error: UnicodeDecodeError) -> FormatError:

@@ -4,6 +4,7 @@ meets.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -202,9 +203,13 @@ def parse_document(line: str, where: str) -> Document:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """The documents of a khabar JSONL file, in order; blank lines are passed over."""
+    """The documents of a khabar JSONL file, in order; blank lines are passed over, and so is a byte
+    order mark.
+    """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 yield parse_document(_decoded(line, f"{path}:{number}"), f"{path}:{number}")
 

@@ -47,12 +47,13 @@ def to_task(document: Document, model_version: str | None = None) -> Json:
     carried = {name: row[name] for name in row if name not in ("text", "entities", "topic")}
     carried["stances"] = carried_stances(row["stances"])
     carried["annotated"] = document.entities is not None
-    result = [
-        _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
-        for i, span in enumerate(document.entities or ())
-    ]
-    for i, stance in enumerate(placed_stances(document)):
-        result.extend(_stance_results(f"s{i}", stance, document.text))
+    with naming(document.id):
+        result = [
+            _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
+            for i, span in enumerate(document.entities or ())
+        ]
+        for i, stance in enumerate(placed_stances(document)):
+            result.extend(_stance_results(f"s{i}", stance, document.text))
     if document.topic is not None:
         result.append(_item("topic", TOPIC, "choices", {"choices": [document.topic]}))
     data = {"text": document.text, "title": document.title or "", CARRIED: carried}
@@ -195,7 +196,10 @@ class TaskReader:
         for part, target in relations:  # a target has parts, whichever way the relation was drawn
             if regions.kind(part) == TARGET and regions.kind(target) in (EVIDENCE, SCOPE):
                 part, target = target, part
-            regions.parts[target].append(part)
+            if regions.kind(part) is None and regions.kind(target) is None:
+                self.notes["relation left out: it ties no evidence or scope to a target"] += 1
+            else:
+                regions.parts[target].append(part)
         return regions, topic
 
     def _take(self, table: dict[str, str], identifier: str, found: list[str], what: str) -> None:

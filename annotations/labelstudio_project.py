@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, repeat
 from xml.sax.saxutils import quoteattr
 
 from annotations.labels import EntityType, label_schema
@@ -26,7 +27,7 @@ def project_xml(labels: Iterable[str] = ()) -> str:
     """
     schema = label_schema()
     others = sorted(set(labels) - set(schema.entities))
-    types = zip(schema.entities.values(), _HOTKEYS, strict=True)
+    types = zip(schema.entities.values(), chain(_HOTKEYS, repeat("")), strict=False)
     rows = [
         '<View dir="rtl" style="direction: rtl; text-align: right">',
         '  <Header value="$title"/>',
@@ -60,7 +61,8 @@ def project_xml(labels: Iterable[str] = ()) -> str:
 
 def _label(kind: EntityType, hotkey: str) -> str:
     shown = quoteattr(f"{kind.arabic} ({kind.name})")
-    return f'<Label value="{kind.name}" html={shown} background="{kind.colour}" hotkey="{hotkey}"/>'
+    key = f' hotkey="{hotkey}"' if hotkey else ""
+    return f'<Label value="{kind.name}" html={shown} background="{kind.colour}"{key}/>'
 
 
 def _choice(name: str, arabic: str) -> str:

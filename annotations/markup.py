@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import DocumentError, FormatError, not_utf8
+from annotations.errors import DocumentError, FormatError, not_utf8, told
 from annotations.schema import Claim, Document, Range, Span, Stance, crossing_pairs, nested_order
 from annotations.text import reject_surrogates
 
@@ -194,10 +194,10 @@ def _place(quoted: str, number: int | None, text: str) -> Range:
     if not places or (number is not None and not 1 <= number <= len(places)):
         asked = "" if number is None else f" a {number}. time"
         raise FormatError(
-            f"{quoted!r} does not stand in the text{asked}; quote it letter by letter"
+            f"{told(quoted)} does not stand in the text{asked}; quote it letter by letter"
         )
     if number is None and len(places) > 1:
-        raise FormatError(f"{quoted!r} stands {len(places)} times in the text; add #1, #2 …")
+        raise FormatError(f"{told(quoted)} stands {len(places)} times in the text; add #1, #2 …")
     return places[(number or 1) - 1]
 
 
@@ -312,7 +312,9 @@ def _number(found: Range, words: str, text: str) -> int:
     """Which of the places where words stand in a text a range is, from 1."""
     places = _places(words, text)
     if found not in places:
-        raise FormatError(f"[{found[0]}, {found[1]}) is no place of {words!r}; correct the offsets")
+        raise FormatError(
+            f"[{found[0]}, {found[1]}) is no place of {told(words)}; correct the offsets"
+        )
     return places.index(found) + 1
 
 

@@ -24,7 +24,7 @@ def placed_stances(document: Document) -> list[Stance]:
     for stance in placed:
         if document.text[stance.start : stance.end] != stance.target:
             raise FormatError(
-                f"{document.id}: stance toward {stance.target!r}: the text at [{stance.start}, "
+                f"stance toward {stance.target!r}: the text at [{stance.start}, "
                 f"{stance.end}) is not the target; correct it or use null"
             )
     return placed

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import FormatError
+from annotations.errors import FormatError, naming
 from annotations.jsonl import document_from_dict, document_to_dict
 from annotations.schema import Document
 
@@ -66,7 +66,8 @@ def with_text(row: dict[str, Any], text: str, where: str) -> Document:
         kept["entities"] = [
             {name: entity[name] for name in ("start", "end", "label")} for entity in entities
         ]
-    return document_from_dict({**kept, "text": text})
+    with naming(where):
+        return document_from_dict({**kept, "text": text})
 
 
 def read_standoff(path: Path, texts: Callable[[set[str]], dict[str, str]]) -> Iterator[Document]:

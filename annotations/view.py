@@ -174,8 +174,12 @@ def _leaf(text: str, start: int, evidence: Sequence[tuple[Range, str]]) -> str:
 def _nesting(spans: tuple[Span, ...]) -> list[Span]:
     """The spans that can be shown as nested marks: of two that cross, the first in order."""
     shown: list[Span] = []
+    around: list[Span] = []  # the shown ones that a span may lie in, the innermost last
     for span in nested_order(spans):
-        if not crossing_pairs((*shown, span)):
+        while around and around[-1].end <= span.start:
+            around.pop()
+        if not around or span.end <= around[-1].end:
+            around.append(span)
             shown.append(span)
     return shown
 

@@ -275,3 +275,13 @@ def test_a_target_at_several_places_of_one_part_is_one_item_of_each_other_part()
     scoped = tuple(replace(stance, scope=SECOND) for stance in places)
     one = Document("a", TEXT, stances=scoped)
     assert agreement_report([one], [one])["stance_of_paragraphs"]["items"] == 4
+
+
+def test_a_claim_that_one_did_not_judge_is_a_disagreement() -> None:
+    more = replace(WHOLE, claims=(*(WHOLE.claims or ()), Claim("انتهت الحرب.", "agree")))
+    for pair, labels in (((WHOLE, more), ("none", "agree")), ((more, WHOLE), ("agree", "none"))):
+        report = agreement_report([pair[0]], [pair[1]])
+        assert report["claims"]["items"] == 3
+        told = {"id": "a", "claims": "انتهت الحرب.", "first": labels[0], "second": labels[1]}
+        assert report["disagreements"] == [told]
+    assert "claims" not in agreement_report([WHOLE], [replace(WHOLE, claims=None)])

@@ -91,11 +91,11 @@ def test_a_text_without_annotation_is_not_annotated(tmp_path: Path) -> None:
 
 
 def test_what_brat_cannot_show_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"GPE \[0, 5\): brat has no span that begins"):
+    with pytest.raises(FormatError, match=r"^d: GPE \[0, 5\): brat has no span that begins"):
         to_ann(Document("d", "عمان\n", entities=(Span(0, 5, "GPE"),)))
-    with pytest.raises(FormatError, match="d: brat has no type 'نوع'"):
+    with pytest.raises(FormatError, match=r"^d: brat has no type 'نوع'"):
         to_ann(Document("d", "عمان", entities=(Span(0, 4, "نوع"),)))
-    with pytest.raises(FormatError, match="brat has no value 'strongly favor' of a stance"):
+    with pytest.raises(FormatError, match=r"^d: brat has no value 'strongly favor' of a stance"):
         to_ann(Document("d", "عمان", stances=(Stance("عمان", "strongly favor", 0, 4),)))
     (tmp_path / "a.txt").write_bytes(b"")
     with pytest.raises(FormatError, match="the folder is not empty"):

@@ -223,3 +223,13 @@ def test_line_ends_of_windows_and_blank_lines_are_passed_over(tmp_path: Path) ->
 def test_an_entity_may_bring_its_surface() -> None:
     line = with_entity(text="القائم")
     assert parse_document(line, "x:1") == parse_document(with_entity(), "x:1")
+
+
+def test_a_byte_order_mark_is_passed_over_at_the_beginning_alone(tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    line = b"\xef\xbb\xbf" + with_field().encode() + b"\n"
+    path.write_bytes(line)
+    assert [document.id for document in read_documents(path)] == ["a"]
+    path.write_bytes(line * 2)
+    with pytest.raises(FormatError, match=r"gold\.jsonl:2: not JSON"):
+        list(read_documents(path))

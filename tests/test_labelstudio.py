@@ -312,3 +312,23 @@ def test_an_error_of_a_document_names_its_task(
     data = {"text": TEXT, "khabar": {"id": "task-7", **carried}}
     with pytest.raises(FormatError, match=f"^{words}"):
         TaskReader().document(exported([*work, chosen], data=data), "file: task 7")
+
+
+def test_a_relation_between_entities_is_counted() -> None:
+    relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"}
+    work = [region("a", "GPE", "عمان"), region("b", "PERS", "سالم"), relation]
+    reader = TaskReader()
+    assert len(reader.document(exported(work), "t").entities or ()) == 2
+    assert [note for note in reader.notes if "relation left out" in note]
+
+
+def test_a_region_that_cannot_be_shown_names_its_document() -> None:
+    with pytest.raises(FormatError, match=r"^d: GPE \[0, 9\): outside the text"):
+        to_task(Document("d", "عمان", entities=(Span(0, 9, "GPE"),)))
+
+
+def test_a_schema_of_more_types_than_keys_is_a_project_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annotations.labelstudio_project._HOTKEYS", "12")
+    root = ElementTree.fromstring(project_xml())
+    keys = [label.get("hotkey") for label in root.findall("Labels[@name='entities']/Label")]
+    assert keys[:3] == ["1", "2", None] and len(keys) == len(label_schema().entities)
