@@ -31,7 +31,6 @@ from training.encoders.sources import load_encoder
 from training.export.torch_backend import TorchBackend
 from training.hub.folders import FILES, HubError, export_huggingface, flat_weights
 from training.hub.imports import import_model
-from training.hub.scores import spaced
 from training.hub.tokenizer import hub_tokenizer
 from training.model import MultiHeadModel
 from training.preparation import recipe_heads, text_encoder
@@ -312,13 +311,6 @@ def test_the_cards_say_what_the_folders_are(
     row = distilled[2][0].scores[0]
     found = {result.metric_name: result.metric_value for result in results}
     assert found["accuracy"] == row["accuracy"] and found["macro F1"] == row["macro_f1"]
-
-
-def test_spaces_around_punctuation_keep_the_way_back() -> None:
-    text = "قال: «نعم» (3.5%)، ثم ذهب."
-    wide, places = spaced(text)
-    assert wide == "قال :   « نعم »   ( 3.5% )  ،  ثم ذهب . "
-    assert all(text[place] == char for char, place in zip(wide, places, strict=True) if char != " ")
 
 
 def test_a_head_that_a_run_does_not_have_is_named(exported: tuple[Run, Path]) -> None:

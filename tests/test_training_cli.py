@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 import configs
 import khabar
+from training.command import TRAIN_EXTRA
 from training.runs import Run
 from training.settings import Recipe
 
@@ -151,3 +154,9 @@ def test_scores_are_printed_and_written_where_no_folder_is_yet(
     status, out, err = invoke(*words, tmp_path)  # a folder
     assert status == 1 and json.loads(out)["items"] == 1
     assert f"{tmp_path}: Is a directory" in err
+
+
+def test_whatever_is_missing_of_the_extra_is_told_by_its_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {Requirement(line).name for line in project["optional-dependencies"]["train"]}
+    assert {name.replace("-", "_") for name in extra} == set(TRAIN_EXTRA)

@@ -17,14 +17,18 @@ import typer
 from annotations.errors import MissingExtraError
 
 TRAIN_EXTRA = (
-    "torch",
-    "transformers",
-    "datasets",
-    "onnx",
     "accelerate",
-    "safetensors",
+    "datasets",
     "huggingface_hub",
+    "jinja2",
     "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "scipy",
+    "torch",
+    "tqdm",
+    "transformers",
 )
 INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 

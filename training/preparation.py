@@ -193,8 +193,10 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def hold_to_data(prepared: Prepared, run: Path, begun: bool) -> None:
-    """Write the fingerprints of a run's data, or, where it has begun, refuse other data."""
+def hold_to_data(prepared: Prepared, run: Path, begun: bool, writes: bool = True) -> None:
+    """Write the fingerprints of a run's data, or, where it has begun, refuse other data; of several
+    processes one `writes`.
+    """
     path = run / DATA
     if begun and path.is_file():
         before = read_json(path)
@@ -210,4 +212,5 @@ def hold_to_data(prepared: Prepared, run: Path, begun: bool) -> None:
                 f"{run}: its checkpoints were trained on other data ({shown}); bring the data "
                 "back, or give another folder with --run"
             )
-    write_text(path, json.dumps(prepared.fingerprints, indent=1))
+    if writes:
+        write_text(path, json.dumps(prepared.fingerprints, indent=1))

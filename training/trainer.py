@@ -127,7 +127,7 @@ def fit(
     processes = side_by_side()
     checkpoint = Run(run).checkpoint
     begun = checkpoint is not None
-    hold_to_data(prepared, run, begun)
+    hold_to_data(prepared, run, begun, writes=processes.is_main_process)
     if processes.is_main_process and not (begun and (run / LINEAGE).is_file()):
         Lineage.of_recipe(recipe, folder).write(run)
     bf16 = hold_to_steps(run, processes, recipe.optimiser.bf16, begun)

@@ -144,8 +144,8 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
 
     Stops after saving a checkpoint when a signal comes (`training.interruption`).
     """
-    hold_to_settings(settings, run)
     with PartialState().local_main_process_first():
+        hold_to_settings(settings, run)
         folder = encoder_folder(settings.encoder, run / "encoder")
         train, held_out = prepare_blocks(settings, folder, run)
     set_seed(settings.seed)

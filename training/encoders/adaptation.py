@@ -99,7 +99,7 @@ def prepare_blocks(settings: Adaptation, folder: Path, run: Path) -> tuple[Block
     paths = run / "blocks-train.npz", run / "blocks-held-out.npz"
     if not (run / DATA).is_file():
         _make_blocks(settings, folder, run, *paths)
-    known = json.loads((run / DATA).read_text(encoding="utf-8"))["blocks"]
+    known = read_json(run / DATA)["blocks"]
     train, held_out = (Blocks.load(path) for path in paths)
     for path, blocks in zip(paths, (train, held_out), strict=True):
         if blocks.fingerprint != known[path.stem]["sha256"]:
@@ -144,7 +144,7 @@ def _make_blocks(
             "sha256": blocks.fingerprint,
         }
     row = {"texts": counts, "blocks": described}
-    (run / DATA).write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write_text(run / DATA, json.dumps(row, indent=1) + "\n")
 
 
 def masker_of(settings: Adaptation, folder: Path) -> Masker:

@@ -23,7 +23,7 @@ from serving.bundle import Head
 from training.batches import Collator, PlannedBatches
 from training.model import MultiHeadModel
 from training.optimisation import adamw, bf16_pays
-from training.preparation import Prepared
+from training.preparation import Prepared, TrainingError
 
 log = logging.getLogger(__name__)
 _REPORT_EVERY = 25  # steps
@@ -63,7 +63,7 @@ def distil(
     rates = [group["lr"] for group in optimiser.param_groups]
     student.eval()  # the head gives one answer a text: dropout would only blur it
     began, step, losses = time.monotonic(), 0, []
-    for batch in _batches(prepared, settings):
+    for batch in example_batches(prepared, settings):
         minutes = (time.monotonic() - began) / 60
         done = max(step / settings.steps, minutes / settings.max_minutes)
         if done >= 1:
@@ -118,12 +118,17 @@ def teacher_logits(teacher: MultiHeadModel, head: Head, batch: dict[str, Tensor]
     return logits + torch.tensor(head.biases) if head.biases else logits
 
 
-def _batches(prepared: Prepared, settings: Distillation) -> Iterator[dict[str, Tensor]]:
+def example_batches(prepared: Prepared, settings: Distillation) -> Iterator[dict[str, Tensor]]:
     """Batches of the recipe's epochs without end."""
     collate = Collator(prepared.heads, prepared.encoder.special.pad)
     for epoch in count():
         plan = PlannedBatches(
             prepared.sources, prepared.lengths, 1, settings.max_batch_tokens, epoch
         )
+        if not len(plan):
+            raise TrainingError(
+                "no source of the head gives a whole example an epoch; raise their passes in the "
+                "run's recipe.json, or leave the head out with --head"
+            )
         for rows in plan:
             yield collate([prepared.dataset[row] for row in rows])
