@@ -15,6 +15,7 @@ from annotations.schema import Document, Span
 from serving.bundle import Bundle, Head
 from tests.files import write
 from tests.table_backend import Knowing, knowing_taggers
+from training.evaluation.entity_questions import coarse_tagged
 from training.evaluation.files import evaluate
 
 # Flat, as ANERcorp: clitics attached, marks apart, a diacritic, a tatweel, PERS and PER alike.
@@ -254,3 +255,10 @@ def test_a_head_that_calls_persons_per_is_scored_on_files_that_say_pers(
     report = evaluate("ner", write(tmp_path / "t", FLAT), knowing(tags={"ner": table}))
     assert report["f1"] == 1.0
     assert set(report["per_label"]) == {"PERS", "LOC", "ORG", "MISC"}
+
+
+def test_of_two_types_on_one_range_the_coarse_view_takes_its_own_confidence() -> None:
+    tagged = [(Span(0, 4, "GPE"), 0.9), (Span(0, 4, "FAC"), 0.8), (Span(0, 4, "ORG"), 0.6)]
+    for spans in (tagged, [tagged[2], *tagged[:2]]):
+        ((span, confidence),) = coarse_tagged(spans)
+        assert (span, confidence) == (Span(0, 4, "LOC"), 0.9)

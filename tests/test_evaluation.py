@@ -335,3 +335,17 @@ def test_labels_that_the_head_lacks_are_told(
     write_documents(path, [Document("a", "زار بغداد", stances=stances)])
     evaluate("stance", path, knowing())
     assert "the head stance does not have, and so misses: love 1 times; it has favor" in caplog.text
+
+
+def test_a_topic_head_of_another_name_is_scored(knowing: Knowing, tmp_path: Path) -> None:
+    tagger = knowing(labels={"topic": {"دخلت": "politics"}})
+    heads = tuple(
+        head.model_copy(update={"name": "category"}) if head.name == "topic" else head
+        for head in tagger.bundle.manifest.heads
+    )
+    manifest = tagger.bundle.manifest.model_copy(update={"heads": heads})
+    renamed = knowing_taggers(replace(tagger.bundle, manifest=manifest))
+    write_documents(tmp_path / "t.jsonl", [Document("a", "القوات دخلت", topic="politics")])
+    known = renamed(labels={"category": {"دخلت": "politics"}})
+    report = evaluate("topic", tmp_path / "t.jsonl", known)
+    assert (report["items"], report["accuracy"]) == (1, 1.0)

@@ -21,11 +21,12 @@ from tests.table_backend import knowing_taggers
 from training.evaluation.development import DEV_SPLITS, DevSet, evaluate_heads
 from training.evaluation.questions import topic_questions
 from training.evaluation.scores import EntityScores, LabelScores, paired_bootstrap
-from training.export.gate import HeadLoss, check, every_nth, head_loss, int8_losses
+from training.export.gate import HeadLoss, check, head_loss, int8_losses
 from training.export.quantisation import ExportError
 from training.export.torch_backend import TorchBackend
 from training.runs import Run
 from training.settings import Recipe, Source
+from training.splits import every_nth
 
 LOSS = HeadLoss("khabar", "ANT passages dev", "f1", 40, 160, 0.7012, 0.6890, (0.0031, 0.0207))
 

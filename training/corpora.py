@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
+
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file, corpus_named, sha256
@@ -25,7 +27,7 @@ from annotations.corpora import read_corpus, read_topics
 from annotations.errors import FormatError
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
-from annotations.text import Normalization, normalize
+from annotations.text import normalize
 from annotations.validate import placed
 from training.claim_corpora import CLAIM_CORPORA
 from training.epithets import with_epithets
@@ -38,10 +40,8 @@ from training.gold import (
     topic_views,
 )
 from training.label_sets import corpus_name
+from training.leakage import run_hashes
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of, train_only
-
-LETTER_RUN = 30  # as the corpora's own leakage checks count
-_FANE = Normalization(unify_alef=True, unify_ya=True)  # FANE drops the hamza
 
 
 def sentences_of(corpus: str, part: Part) -> list[tuple[str, Sentence]]:
@@ -147,22 +147,15 @@ def fane_documents(corpus: str, part: Part) -> list[Document]:
         ]
     if part != "train":
         return []
-    held_out: set[str] = set()
-    for held_part in ("dev", "calibration"):
-        for _, sentence in sentences_of("anercorp", held_part):
-            held_out.update(_letter_runs(" ".join(sentence.words), step=1))
-    return [
-        document
-        for document in documents
-        if held_out.isdisjoint(_letter_runs(document.text, step=LETTER_RUN // 2))
-    ]
-
-
-def _letter_runs(text: str, step: int) -> Iterator[str]:
-    """Runs of 30 letters of a text without anything else, or all its letters where it has fewer."""
-    letters = "".join(letter for letter in normalize(text, _FANE).text if letter.isalpha())
-    for start in range(0, max(len(letters) - LETTER_RUN, 0) + 1, step):
-        yield letters[start : start + LETTER_RUN]
+    held_parts: tuple[Part, ...] = ("dev", "calibration")
+    held_out = np.concatenate(
+        [
+            run_hashes(" ".join(sentence.words))
+            for held_part in held_parts
+            for _, sentence in sentences_of("anercorp", held_part)
+        ]
+    )
+    return [d for d in documents if not np.isin(run_hashes(d.text), held_out).any()]
 
 
 def topic_documents(corpus: str, part: Part) -> list[Document]:

@@ -98,9 +98,8 @@ def word_tags(
             continue  # what the head does not learn from this corpus
         found = words_of(span.start, span.end, encoded.words)
         if found is None or label not in column:
-            losses.counts[
-                "entity without a word" if found is None else f"unknown type {label}"
-            ] += 1
+            strange = f"{_STRANGE}{label}"
+            losses.counts["entity without a word" if found is None else strange] += 1
             continue
         start, end = found
         # a word without a piece has no label, so a name begins at its first word with one

@@ -23,7 +23,7 @@ from annotations.conll import Sentence, word_spans
 from annotations.text import normalize
 from training.corpora import load, sentences_of, wikifane_sentences
 from training.gold import Gold
-from training.splits import part_of
+from training.splits import SENTENCES_PER_GROUP, part_of
 
 GRID = [step / 2 for step in range(-10, 11)]
 
@@ -88,10 +88,10 @@ def fit_priors(lexicon: NameLexicon, cases: Sequence[Boundary], rounds: int = 2)
 
 
 def split_boundaries() -> tuple[list[Boundary], list[Boundary]]:
-    """The boundaries of WikiFANE in train and dev, by stretches of 25 sentences."""
+    """The boundaries of WikiFANE in train and dev, as its documents are split."""
     parts: dict[str, list[Boundary]] = {"train": [], "dev": [], "calibration": []}
     for i, sentence in enumerate(wikifane_sentences()):
-        parts[part_of(f"wikifane-{i // 25}")].extend(boundaries(sentence))
+        parts[part_of(f"wikifane-{i // SENTENCES_PER_GROUP}")].extend(boundaries(sentence))
     return parts["train"] + parts["calibration"], parts["dev"]
 
 

@@ -42,3 +42,8 @@ def held_out_part(group: str, share: float = CALIBRATION_SHARE) -> Part:
 def train_only(documents: Callable[[], list[Document]]) -> Callable[[Part], list[Document]]:
     """A corpus by its parts of which all is train: what is made for training is no test."""
     return lambda part: documents() if part == "train" else []
+
+
+def every_nth(total: int, most: int) -> list[int]:
+    """The indices of at most `most` items, evenly spread and always the same."""
+    return list(range(0, total, -(-total // most))) if total else []

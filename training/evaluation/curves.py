@@ -25,6 +25,7 @@ from training.model import MultiHeadModel
 from training.preparation import Prepared
 from training.runs import curve_name
 from training.settings import Recipe
+from training.splits import every_nth
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class DevCurve:
             if not recipe.evaluation.curve_items or not judges(source, head):
                 continue
             documents = load(source.corpus, "dev")
-            step = max(len(documents) // recipe.evaluation.curve_items, 1)
+            some = every_nth(len(documents), recipe.evaluation.curve_items)
             made = examples_of(
-                documents[::step],
+                [documents[i] for i in some],
                 head,
                 prepared.encoder,
                 source.corpus,

@@ -105,12 +105,13 @@ class SentenceQuestions:
             texts = [join_words(s.words, places) for s, places in zip(chunk, offsets, strict=True)]
             answers = tagger.spans(texts, self.head)
             for sentence, text, places, found in zip(chunk, texts, offsets, answers, strict=True):
-                tagged = _coarse(found, pers=True) if as_coarse else found
+                tagged = coarse_tagged(found, pers=True) if as_coarse else found
                 gold, predicted = _add_sentence(entities, sentence, places, tagged, one_column)
                 if novelty is not None:
                     novelty.add(text, gold, predicted, places)
                 if nested:
-                    _add_coarse(coarse, sentence, places, _coarse(found, pers=as_coarse), as_coarse)
+                    view = coarse_tagged(found, pers=as_coarse)
+                    _add_coarse(coarse, sentence, places, view, as_coarse)
         return HeadScores(self.head, entities, coarse if nested else None, novelty)
 
 
@@ -140,14 +141,18 @@ def _answering(tagger: Tagger) -> str:
     return tagger.answer_head.name if tagger.answer_head is not None else ANSWER_HEAD
 
 
-def _coarse(tagged: Tagged, pers: bool = False) -> Tagged:
+def coarse_tagged(tagged: Tagged, pers: bool = False) -> Tagged:
     """The coarse view of tagged spans; `pers` calls persons PERS, as flat corpora do."""
-    confidence = {(span.start, span.end): value for span, value in tagged}
-    spans = label_schema().coarse_view(tuple(span for span, _ in tagged))
+    schema = label_schema()
+    confidence = {
+        (s.start, s.end, schema.coarse_of(s.label)): value
+        for s, value in reversed(tagged)  # of equal spans the first counts
+    }
+    spans = schema.coarse_view(tuple(span for span, _ in tagged))
     return [
         (
             Span(s.start, s.end, "PERS" if pers and s.label == "PER" else s.label),
-            confidence[s.start, s.end],
+            confidence[s.start, s.end, s.label],
         )
         for s in spans
     ]
@@ -265,10 +270,10 @@ class DocumentQuestions:
             answers = tagger.spans([document.text for document in chunk], self.head)
             for document, found in zip(chunk, answers, strict=True):
                 gold = document.entities or ()
-                _add_spans(coarse, schema.coarse_view(gold), _coarse(found))
+                _add_spans(coarse, schema.coarse_view(gold), coarse_tagged(found))
                 if self.coarse:  # PER and PERS are one type
                     gold = tuple(replace(s, label=canonical_label(s.label)) for s in gold)
-                    answer = _coarse(found, pers=True) if nested else found
+                    answer = coarse_tagged(found, pers=True) if nested else found
                     found = [(replace(s, label=canonical_label(s.label)), c) for s, c in answer]
                 _add_spans(fine, gold, found)
                 if novelty is not None:

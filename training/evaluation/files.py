@@ -68,7 +68,11 @@ def evaluate(
             "khabar JSONL or a Mawqif CSV (text,target,stance)",
         )
         scores = score_stances(read_mawqif(data) if kind == "mawqif" else _documents(data), tagger)
-    _tell_unknown(scores, tagger.bundle.head(scores.get("head", task)), data)
+    if task == "topic":
+        judge = tagger.reader.text_heads[0]
+    else:
+        judge = tagger.bundle.head(scores.get("head", task))
+    _tell_unknown(scores, judge, data)
     return {
         "task": task,
         "data": data.name,

@@ -27,7 +27,7 @@ from serving.tagger import Tagger
 from serving.windows import token_batches
 from training.corpora import load
 from training.evaluation.development import DEV_SPLITS, dev_sets, scored_corpora
-from training.export.gate import every_nth, head_loss
+from training.export.gate import head_loss
 from training.export.observation import calibration_inputs
 from training.export.onnx_export import export_fp32
 from training.export.quantisation import SCHEMES, Scheme, quantise
@@ -35,6 +35,7 @@ from training.export.torch_backend import TorchBackend
 from training.preparation import prepare
 from training.runs import Run, RunError
 from training.settings import Recipe
+from training.splits import every_nth
 
 log = logging.getLogger(__name__)
 ARTICLES, ROUNDS, THREADS = 64, 5, 2

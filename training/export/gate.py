@@ -17,6 +17,7 @@ from training.evaluation.development import DevSet, dev_sets, log_row
 from training.evaluation.scores import Scores, paired_bootstrap
 from training.export.quantisation import ExportError
 from training.settings import Recipe
+from training.splits import every_nth
 
 log = logging.getLogger(__name__)
 MOST_ITEMS = 300  # of a split that the fp32 model is asked: it takes three times as long
@@ -88,11 +89,6 @@ def _measured(
             dev, dev.questions.scores(fp32, chosen), scores.take(chosen), len(dev.questions)
         )
         yield dev, scores, loss
-
-
-def every_nth(total: int, most: int) -> list[int]:
-    """The indices of at most `most` items, evenly spread and always the same."""
-    return list(range(0, total, -(-total // most))) if total else []
 
 
 def head_loss(dev: DevSet, fp32: Scores, int8: Scores, total: int) -> HeadLoss:
