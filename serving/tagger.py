@@ -160,12 +160,13 @@ class Tagger:
         return mentions
 
     def _topics(self, reading: Reading, title: Reading | None) -> tuple[Labelled, ...]:
-        for head in self.reader.text_heads:
-            logits = text_logits(head, reading, title)
-            probabilities = head.probabilities(logits)
-            best = int(probabilities.argmax())
-            return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)
-        return ()
+        if not self.reader.text_heads:
+            return ()
+        head = self.reader.text_heads[0]
+        logits = text_logits(head, reading, title)
+        probabilities = head.probabilities(logits)
+        best = int(probabilities.argmax())
+        return (Labelled(head.labels[best], round(float(probabilities[best]), 4)),)
 
     def _attitudes(
         self, name: str, read: JudgedText, title: str | None, asked: Sequence[str]

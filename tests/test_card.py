@@ -87,6 +87,7 @@ def test_data_of_the_recipes_author_has_the_authors_terms(manifest: Manifest) ->
     assert "license_name: see-the-training-data" in card
     assert "rights in the training data are not" not in " ".join(card.split())
     assert "\ndatasets:" not in card
+    assert "language models" not in card and "Confidences are calibrated" in card
 
 
 def test_an_imported_bundle_has_its_sources_terms_and_no_corpora(manifest: Manifest) -> None:

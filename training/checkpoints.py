@@ -12,7 +12,7 @@ from training.runs import checkpoints
 
 
 class LastCheckpoint(TrainerCallback):
-    """Removes the checkpoints before one that is whole. The Trainer's own `save_total_limit` takes
+    """Removes all other checkpoints once one is whole. The Trainer's own `save_total_limit` takes
     every folder for one whose name begins so, `checkpoint-300-best` too.
     """
 

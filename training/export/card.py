@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from serving.bundle import Manifest
 from training.export.model_index import (
@@ -13,6 +13,7 @@ from training.export.model_index import (
     front_matter,
     license_name,
 )
+from training.gold import Gold
 
 _RESEARCH_USE = """\
 The code is Apache-2.0. **The weights are for research use; rights in the training data are not
@@ -32,13 +33,13 @@ are for the author to state, see the table below.
 _NOT_SCORED = (
     "None yet: `khabar evaluate --task ner|topic --data FILE --bundle DIR` scores it on any file."
 )
-_LIMITS = (
-    "Heads marked experimental learnt from too little to be relied on. The gold of the `khabar` "
-    "and `stance` heads is small and was made by language models: the Wojood sample (made by "
-    "people), news written for the project, passages of ANT, the seed article. Expect the rarer "
-    "types and unfamiliar outlets to be read worse than the scores say. Confidences are "
-    "calibrated on splits of their own, where these are large enough."
+_LIMITS = "Heads marked experimental learnt from too little to be relied on."
+_OWN_GOLD_LIMITS = (
+    "The gold of the `khabar` and `stance` heads is small and was made by language models: the "
+    "Wojood sample (made by people), news written for the project, passages of ANT, the seed "
+    "article. Expect the rarer types and unfamiliar outlets to be read worse than the scores say."
 )
+_CONFIDENCES = "Confidences are calibrated on splits of their own, where these are large enough."
 _OWN_GOLD = (
     "What was annotated for this project (seed, authored, antnews) was annotated by language "
     "models, in part twice, independently, and adjudicated. It is not human gold."
@@ -51,6 +52,8 @@ def model_card(manifest: Manifest) -> str:
     """
     words = any(head.kind in ("nested", "flat") for head in manifest.heads)
     imported = manifest.training.get("imported")
+    own_gold = not {entry["name"] for entry in manifest.data}.isdisjoint(get_args(Gold))
+    limits = [_LIMITS, *([_OWN_GOLD_LIMITS] if own_gold else []), _CONFIDENCES]
     parts = [
         front_matter(manifest, manifest.name, manifest.scores, words, "khabar"),
         f"# {manifest.name} {manifest.version}",
@@ -62,11 +65,11 @@ def model_card(manifest: Manifest) -> str:
         *_int8_loss(manifest.training),
         "## Heads",
         _head_table(manifest),
-        *([] if imported else [_LIMITS]),
+        *([] if imported else [" ".join(limits)]),
         "## Training data",
         data_table(manifest.data),
         *_left_out(manifest.training),
-        *([] if imported else [_OWN_GOLD]),
+        *([_OWN_GOLD] if own_gold and not imported else []),
         "## Import" if imported else "## Recipe",
         "```json\n" + json.dumps(manifest.training, ensure_ascii=False, indent=1) + "\n```",
     ]
