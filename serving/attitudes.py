@@ -17,7 +17,7 @@ from annotations.schema import Range, overlap
 from annotations.text import sentences
 from serving.bundle import Head
 from serving.decoding import log_softmax
-from serving.encoding import NO_PIECE, EncodedText
+from serving.encoding import NO_PIECE, PAIR_FRAME, EncodedText
 from serving.prediction import Attitude
 from serving.reader import Reader
 from serving.windows import Window
@@ -127,7 +127,7 @@ def _attitude(
     if head.labels[label] not in _UNDECIDED:
         if head.unit != "sentence":  # too much to be evidence: sentences are judged one by one
             spoken = _evidence(probabilities, parts, label)
-            alone = _sentence_parts(read, about, reader.encoder.window.size - 2)
+            alone = _sentence_parts(read, about, reader.encoder.window.room)
             parts = _likeliest([part for part in alone if part.overlaps(spoken)] or alone)
             first = _asked_pieces(reader, about)
             probabilities = head.probabilities(_judge(reader, head, first, parts))
@@ -163,7 +163,7 @@ def judge_text(
     says of each, (parts, labels); TargetError where the target or claim leaves them no room.
     """
     first = _asked_pieces(reader, about)
-    size = reader.encoder.window.size - 2
+    size = reader.encoder.window.room
     parts = (
         _likeliest(_sentence_parts(read, about, size))
         if head.unit == "sentence"
@@ -198,7 +198,7 @@ def _asked_pieces(reader: Reader, about: str) -> Ints:
 
 def _room(reader: Reader) -> int:
     """How many pieces a target or claim may have beside the text."""
-    return reader.bundle.manifest.pair_max_pieces - reader.encoder.window.size - 2
+    return reader.bundle.manifest.pair_max_pieces - reader.encoder.window.room - PAIR_FRAME
 
 
 def fits(reader: Reader, about: str) -> bool:

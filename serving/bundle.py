@@ -143,7 +143,7 @@ class Manifest(_Settings):
 
     @model_validator(mode="after")
     def _windows_that_go_on(self) -> Manifest:
-        require_overlap(self.window.size - 2, self.window.overlap_tokens)
+        require_overlap(self.window.room, self.window.overlap_tokens)
         return self
 
 

@@ -16,6 +16,8 @@ from serving.windows import Window, make_windows
 
 Ints = npt.NDArray[np.int64]
 NO_PIECE = -1
+FRAME = 2  # special pieces of a window
+PAIR_FRAME = 4  # and of a pair
 _UNKNOWN = ("<unk>", "[UNK]")
 
 
@@ -27,6 +29,11 @@ class WindowRule:
 
     size: int = 160
     overlap_tokens: int = 32
+
+    @property
+    def room(self) -> int:
+        """How many pieces of a text a window holds."""
+        return self.size - FRAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class TextEncoder:
         starts = np.unique(word_pieces[word_pieces != NO_PIECE])
         windows = make_windows(
             len(encoding.ids),
-            self.window.size - 2,
+            self.window.room,
             self.window.overlap_tokens,
             starts.tolist(),
             _sentence_starts(text, word_ranges, word_pieces),
@@ -141,7 +148,7 @@ class TextEncoder:
 
         Callers cut their passages to fit; an overlong first is an error of theirs.
         """
-        if len(first) + len(second) + 4 > max_pieces:
+        if len(first) + len(second) + PAIR_FRAME > max_pieces:
             raise ValueError(
                 f"a pair of {len(first)} + {len(second)} pieces exceeds {max_pieces} with its frame"
             )

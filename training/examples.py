@@ -18,7 +18,7 @@ from annotations.errors import FormatError
 from annotations.schema import Document, Range, Span
 from serving.attitudes import JudgedText, judged_parts
 from serving.bundle import Head
-from serving.encoding import NO_PIECE, EncodedText, TextEncoder
+from serving.encoding import FRAME, NO_PIECE, PAIR_FRAME, EncodedText, TextEncoder
 from training.label_sets import EVERYTHING, Teaching
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ IGNORED = -100  # the label of a piece that no word begins in
 _STRANGE = "unknown type "
 _OVERLAP = "entity that overlaps one of its own column"
 _INSIDE_SILENT = "name inside one of a type left out"
-PAIR_FRAME = 4  # special pieces of a pair
 UNKNOWN = -101  # the label of a word that is O or of a type that its corpus does not annotate
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 
@@ -172,8 +171,8 @@ def text_examples(
     cut = 0
     for document in documents:
         pieces = encoder.pieces(document.text[: max_pieces * 12])
-        cut += len(pieces) > max_pieces - 2
-        ids, segments = encoder.frame(pieces[: max_pieces - 2])
+        cut += len(pieces) > max_pieces - FRAME
+        ids, segments = encoder.frame(pieces[: max_pieces - FRAME])
         _known(str(document.topic), head, document)
         label = head.labels.index(str(document.topic))
         yield Example(ids.tolist(), segments.tolist(), [label], head.name, source)
@@ -209,7 +208,7 @@ def pairs_of(
         return
     read = JudgedText(document.text, encoder.encode(document.text))
     for about, name, evidence in asked:
-        for part in judged_parts(head, read, about, encoder.window.size - 2):
+        for part in judged_parts(head, read, about, encoder.window.room):
             said = name if not evidence or part.overlaps(evidence) else "neutral"
             label = _answer(said, head, document)
             yield encoder.pieces(about), part.pieces, head.labels.index(label)

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from annotations.seed import seed_text
 from serving.bundle import MODEL, TOKENIZER, Bundle, Manifest
+from serving.encoding import PAIR_FRAME
 from serving.runtime import OnnxBackend, padded
 from training.encoders.onnx_weights import (
     Floats,
@@ -222,7 +223,7 @@ def _sample(bundle: Bundle) -> tuple[npt.NDArray[np.int64], ...]:
     encoded = encoder.encode(seed_text())
     framed = [encoder.frame(encoded.pieces[w.start : w.end]) for w in encoded.windows[:3]]
     room = min(bundle.manifest.pair_max_pieces, bundle.manifest.window.size)
-    passage = encoded.pieces[12 : room - 4]
+    passage = encoded.pieces[12 : room - PAIR_FRAME]
     framed.append(encoder.frame_pair(encoded.pieces[:12], passage, room))
     ids = padded([ids for ids, _ in framed], encoder.special.pad)
     segments = padded([part for _, part in framed], 0)
