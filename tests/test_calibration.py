@@ -5,6 +5,7 @@ known.
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from serving.decoding import label_probabilities, log_softmax
 from serving.runtime import Floats, Ints
 from serving.tagger import Tagger, confidence
 from tests.conftest import RandomBackend
+from tests.table_backend import knowing_taggers
 from training.evaluation.scores import calibration_error
 from training.export.calibration import calibrate_head, fit_labels, fit_platt
 
@@ -99,6 +101,15 @@ def test_a_weight_counts_as_that_many_items() -> None:
     expected = fitted(repeated, [*np.repeat(gold, 9), *other_gold])
     assert weighed == pytest.approx(expected, rel=0.01)
     assert weighed > fitted(both, [*gold, *other_gold])
+
+
+@pytest.mark.parametrize(("weight", "low", "high"), [(1.0, 2.5, 5.0), (1e-6, 0.1, 1.0)])
+def test_items_of_no_weight_say_nothing_of_a_bias(weight: float, low: float, high: float) -> None:
+    """Of a thousand items the first label has all; where two alone weigh, two alone are heard."""
+    logits = np.zeros((1000, 3), dtype=np.float32)
+    weights = [1.0, 1.0, *[weight] * 998]
+    found = fit_labels(lambda t, b: label_probabilities(logits, t, b), 3, [0] * 1000, weights)
+    assert low < found[1][0] < high
 
 
 @pytest.mark.parametrize("items", [1, 10, 49])
@@ -278,24 +289,49 @@ def test_what_cannot_be_judged_is_left_out_of_the_calibration(
     assert "claim: 3 of 3 items cannot be judged" in caplog.text
 
 
-def test_the_sources_of_a_pair_head_count_alike(smoke_bundle: Path) -> None:
-    """Four right answers for each wrong one, until both sources weigh the same."""
+@pytest.mark.parametrize("name", ["claim", "topic"])
+def test_the_sources_of_a_head_of_texts_or_pairs_count_alike(smoke_bundle: Path, name: str) -> None:
+    """Four right answers for each wrong one, until both sources weigh the same; a topic has no
+    biases, and its temperature tells that half of the answers are wrong.
+    """
     bundle = Bundle.load(smoke_bundle)
-    head = bundle.head("claim")
+    head = bundle.head(name)
 
     class Sure(RandomBackend):
         def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
             outputs = super().run(ids, mask, segments)
-            outputs["claim"] = np.tile(np.eye(len(head.labels))[0] * 4, (len(ids), 1))
+            outputs[name] = np.tile(np.eye(len(head.labels))[0] * 4, (len(ids), 1))
             return outputs
 
     def documents(label: str, number: int) -> list[Document]:
         claims = (Claim("دخلت القوات", label),)
-        return [Document(f"{label}{i}", "دخلت القوات القائم", claims=claims) for i in range(number)]
+        text = "دخلت القوات القائم"
+        return [Document(f"{label}{i}", text, claims=claims, topic=label) for i in range(number)]
 
     tagger = Tagger(bundle, backend=Sure(bundle.manifest.heads))
     right, wrong = documents(head.labels[0], 200), documents(head.labels[1], 50)
-    text = np.array([4.0, 0.0, 0.0], dtype=np.float32)
+    text = np.eye(len(head.labels), dtype=np.float32)[0] * 4
     together, apart = (calibrate_head(tagger, head, s) for s in ([right + wrong], [right, wrong]))
     assert together.probabilities(text)[0] == pytest.approx(0.8, abs=0.03)
-    assert apart.probabilities(text)[:2] == pytest.approx([0.5, 0.5], abs=0.05)
+    if name == "claim":
+        assert apart.probabilities(text)[:2] == pytest.approx([0.5, 0.5], abs=0.05)
+    else:
+        assert together.biases == apart.biases == ()
+        assert apart.probabilities(text)[0] == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_topic_is_calibrated_on_texts_with_their_titles(smoke_bundle: Path) -> None:
+    """What the text leaves open the title tells: with it the gold is as good as certain."""
+    bundle = Bundle.load(smoke_bundle)
+    head = bundle.head("topic")
+    words = {head.labels[0]: "فوز", head.labels[1]: "سوق"}
+    make = knowing_taggers(bundle)
+    tagger = make(labels={"topic": {word: label for label, word in words.items()}})
+    documents = [
+        Document(f"{label}{i}", "قال", title=f"{word} {word}", topic=label)
+        for label, word in words.items()
+        for i in range(40)
+    ]
+    bare = [replace(document, title=None) for document in documents]
+    temperatures = [calibrate_head(tagger, head, [s]).temperature for s in (documents, bare)]
+    assert temperatures[0] < 0.5 < 2 < temperatures[1]
