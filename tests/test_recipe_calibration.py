@@ -81,3 +81,21 @@ def test_gold_is_calibrated_on_under_the_names_that_the_head_learns_it_by() -> N
     documents = [Document("a", "زار الوفد بغداد", entities=spans), Document("b", "نص")]
     (found,) = taught(documents, Source(corpus="wikifane", head="ner"), head)
     assert [span.label for span in found.entities or ()] == ["PER", "LOC"]
+
+
+def test_a_source_of_other_questions_calibrates_only_where_there_is_nothing_else(
+    smoke_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`authored-claims` have a development split, `arabicfc` has none."""
+    told = [Document(name, "دخلت القوات", claims=(Claim("دخلت", "agree"),)) for name in "ab"]
+    parts = {"authored": [told[0]], "arabicfc": [told[1]], "seed": []}
+    monkeypatch.setattr(training.recipe, "load", lambda name, part: parts[name])
+    words = "{corpus: seed, head: khabar}"  # of which no part calibrates
+    made = "{corpus: arabicfc, head: claim}"
+    asked, empty = "{corpus: authored-claims, head: claim}", "{corpus: seed-claims, head: claim}"
+    for sources, expected in (
+        (f"[{words}, {made}, {asked}]", [[told[0]]]),
+        (f"[{words}, {empty}, {made}]", [[told[1]]]),
+    ):
+        assert calibrated_on(smoke_bundle, sources, monkeypatch) == {"claim": expected}
+    assert calibrated_on(smoke_bundle, f"[{words}, {empty}]", monkeypatch) == {}
