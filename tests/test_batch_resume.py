@@ -227,3 +227,20 @@ def test_urls_are_written_and_gone_on_with(tmp_path: Path, given: Path) -> None:
     assert all(found[name] == data for name, data in expected.items() if name != "summary.json")
     run([given], url, restart=True, bundle=bundle, part_rows=7)
     assert len(files.find("/jobs/out/parts")) == 1
+
+
+@pytest.mark.parametrize("method", ["size", "find", "cat_file", "pipe_file", "rm_file"])
+def test_an_output_that_its_url_does_not_reach_stops_the_job(
+    tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    class LoginMissingError(Exception):
+        """As the libraries behind a URL raise it, which is no OSError."""
+
+    def fail(*arguments: object, **options: object) -> Any:
+        raise LoginMissingError("no login")
+
+    url = f"memory://unreached/{method}"
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), method, fail)
+        with pytest.raises(BatchError, match=f"^{url}.*: LoginMissingError: no login; mend this"):
+            run([given], url, bundle=fake_bundle(tmp_path / "bundle"))
