@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -15,6 +16,7 @@ from annotations.errors import ConfigError
 from serving import service
 from serving.bundle import BundleError
 from serving.cores import usable_cores
+from serving.keys import FILE_VARIABLE as KEYS_FILE
 from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
 from serving.settings import (
     BUNDLE_VARIABLE,
@@ -140,6 +142,20 @@ def test_the_address_is_told_once_the_service_is_ready(
     service.announce("0.0.0.0", port)
     assert capsys.readouterr().err == f"khabar: http://127.0.0.1:{port}\n"
     server.listening.close()
+
+
+def test_the_workers_start_beside_our_packages_and_find_what_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(KEYS_FILE, "keys.txt")
+    monkeypatch.setenv(BUNDLE_VARIABLE, "")
+    monkeypatch.setenv("BENTOML_HOME", "~/bentos")
+    server = SimpleNamespace()
+    service.leave_folder(server)
+    assert (Path(server.working_dir) / "serving" / "service.py").samefile(service.__file__)
+    assert os.environ[KEYS_FILE] == str(tmp_path / "keys.txt")
+    assert (os.environ[BUNDLE_VARIABLE], os.environ["BENTOML_HOME"]) == ("", "~/bentos")
 
 
 def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(
