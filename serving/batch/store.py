@@ -165,11 +165,16 @@ class RemoteStore:
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """See `Store.writing`."""
+        path = f"{self.root}/{name}"
         try:
-            with self.filesystem.open(f"{self.root}/{name}", "wb") as file:
+            with self.filesystem.open(path, "wb") as file:
                 yield file
-        except OSError as error:
-            raise _failed(f"{self.name}/{name}", error) from None
+        except BaseException as error:
+            with suppress(Exception):  # half of it is there: an fsspec file is put when it closes
+                self.filesystem.rm_file(path)
+            if isinstance(error, OSError):
+                raise _failed(f"{self.name}/{name}", error) from None
+            raise
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
