@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from batch_tagger import (
@@ -32,8 +32,9 @@ from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.rows import Row
-from serving.batch.served import HttpEngine, Service
+from serving.batch.served import HttpEngine, Service, ServiceTagger
 from serving.bundle import MODEL
+from serving.client import ClientError, KhabarClient
 from serving.prediction import Article, Prediction
 from tests.gated import gated
 
@@ -189,6 +190,22 @@ def test_a_service_that_fails_at_everything_stops_the_job(
     given = write_jsonl(tmp_path / "a.jsonl", [POISON] * 4)
     with pytest.raises(BatchError, match="fails at one article after the other, last with"):
         run([given], tmp_path / "out", engine(service, 1), part_rows=4)
+
+
+def test_no_thread_goes_on_with_a_service_that_fails_at_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing:
+        def tag(self, articles: Sequence[Article]) -> list[Prediction]:
+            raise ClientError("internal", "a fault of ours", 500)
+
+    monkeypatch.setattr("serving.batch.served.MAX_FAULTS", 3)
+    tagger = ServiceTagger(cast(KhabarClient, Failing()))
+    for _ in range(2):
+        assert tagger.tag([Article("محمد")])[0].error == "the service failed on it (internal)"
+    for _ in range(2):
+        with pytest.raises(BatchError, match="fails at one article after the other"):
+            tagger.tag([Article("محمد")])
 
 
 def test_parts_are_taken_only_as_threads_are_free(service: Service, names: ServedNames) -> None:
