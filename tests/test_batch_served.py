@@ -33,7 +33,6 @@ from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.rows import Row
 from serving.batch.served import HttpEngine, Service, ServiceTagger
-from serving.bundle import MODEL
 from serving.client import ClientError, KhabarClient
 from serving.prediction import Article, Prediction
 from tests.gated import gated
@@ -54,7 +53,7 @@ class ServedNames(NameTagger):
         self.bundle = SimpleNamespace(
             name="اسماء",
             version="1",
-            manifest=SimpleNamespace(files={MODEL: "0" * 64}),
+            digest=DIGEST,
             summary=lambda: self.summary,
         )
         self.problem = None
