@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +87,64 @@ def test_a_part_over_which_actors_die_is_named_and_the_rest_is_kept(tmp_path: Pa
     with pytest.raises(BatchError, match="part 2: 2 workers died over it"):
         run([given], tmp_path / "out", engine(bundle.folder, workers=1), bundle, part_rows=4)
     assert receipts(tmp_path / "out") == 2
+
+
+class BusyCluster:
+    """A cluster of four cores, as the engine sees Ray, of which one is free after some waiting."""
+
+    exceptions = SimpleNamespace(RayActorError=KeyError, RayError=LookupError)
+
+    def __init__(self, waits: int) -> None:
+        self.waits = waits  # that end before the core is free
+        self.actors: list[Any] = []
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0}
+
+    def remote(self, **_: object) -> Any:
+        return lambda kind: SimpleNamespace(remote=partial(self._actor, kind))
+
+    def _actor(self, kind: Any, *told: Any) -> Any:
+        number = len(self.actors)
+        self.actors.append(None)
+
+        def promise(method: str, *arguments: Any) -> Any:
+            def answer() -> Any:
+                self.actors[number] = self.actors[number] or kind(*told)
+                return getattr(self.actors[number], method)(*arguments)
+
+            return number, answer
+
+        methods = ("begin", "tag")
+        return SimpleNamespace(
+            **{name: SimpleNamespace(remote=partial(promise, name)) for name in methods}
+        )
+
+    def wait(self, promises: Any, num_returns: int, timeout: float | None) -> Any:
+        self.waits -= 1
+        if self.waits >= 0:
+            assert timeout is not None, "it would wait for ever without a word"
+            return [], promises
+        kept = [promise for promise in promises if promise[0] == 2]
+        assert kept, "it would wait for ever"
+        return kept[:1], promises
+
+    def get(self, promise: Any) -> Any:
+        return promise[1]()
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+def test_parts_go_to_actors_that_have_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: int
+) -> None:
+    given = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    bundle = fake_bundle(tmp_path / "bundle")
+    busy = BusyCluster(waits)
+    monkeypatch.setattr("serving.batch.cluster._cluster", lambda *_: nullcontext(busy))
+    found = RayEngine(bundle.folder, OPTIONS, address="a:1", make_tagger=make_names)
+    assert run([given], tmp_path / "out", found, bundle, part_rows=4).articles == len(TEXTS)
+    assert [actor is not None for actor in busy.actors] == [False, False, True, False]
+    assert ("no worker could begin within 60 s" in caplog.text) == (waits > 0)
 
 
 @needs_ray
