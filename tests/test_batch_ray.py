@@ -178,6 +178,16 @@ def test_the_engine_is_chosen_by_its_name() -> None:
 
 
 @needs_ray
+def test_actors_are_told_where_the_bundle_is_and_not_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundle").symlink_to(DEFAULT_FOLDER)  # which may lead elsewhere on each node
+    monkeypatch.chdir(tmp_path)
+    found = chosen_engine(Wanted("ray", bundle=Path("bundle"), ray_address="a:1"), OPTIONS)
+    assert isinstance(found.engine, RayEngine) and found.engine.bundle == tmp_path / "bundle"
+
+
+@needs_ray
 def test_a_cluster_that_is_not_there_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,8 @@ def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
     else:
         require("ray", of="batch,ray")
         given = wanted.workers if wanted.ray_address else workers
-        engine = RayEngine(bundle.folder, options, given, wanted.ray_address)
+        # an actor has a working folder of its own, where a relative path leads elsewhere
+        engine = RayEngine(bundle.folder.absolute(), options, given, wanted.ray_address)
     return Chosen(
         engine,
         ModelId.of_bundle(bundle),
