@@ -34,6 +34,7 @@ from serving.batch.model import ModelId, bundle_digest
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.bundle import DEFAULT_FOLDER, Bundle
+from serving.cores import usable_cores
 
 TEXTS = [f"وصل محمد إلى بغداد {'يوما ' * (i % 5)}" for i in range(40)]
 OPTIONS = BatchOptions(part_rows=4)
@@ -171,10 +172,12 @@ def test_the_engine_is_chosen_by_its_name() -> None:
         (Wanted("ray", ray_address="a:1"), None),  # as many as the cluster has cores
         (Wanted("ray", workers=3, ray_address="a:1"), 3),
         (Wanted("ray", workers=3), 3),
+        (Wanted("ray"), usable_cores()),
     ):
         found = chosen_engine(wanted, OPTIONS)
         assert found.model == ModelId.of_bundle(Bundle.load(DEFAULT_FOLDER))
         assert found.engine == RayEngine(DEFAULT_FOLDER, OPTIONS, workers, wanted.ray_address)
+        assert found.at_once == workers
 
 
 @needs_ray
