@@ -139,6 +139,7 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
     if bundle is not None:
         os.environ[BUNDLE_VARIABLE] = str(bundle.resolve())
     Bundle.load(bundle_folder() or DEFAULT_FOLDER)  # a worker would fail again and again
+    require_bentoml_home()
     logs.configure(SETTINGS.logs)
     keys = Keys.from_environment()
     address = free_address(host, port)
@@ -148,6 +149,20 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
     server: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
     leave_folder(server)
     server.serve_http(host=address, port=port)
+
+
+def require_bentoml_home() -> None:
+    """Refuse to start where BentoML cannot make the folder that it keeps its own files in."""
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    try:
+        BentoMLContainer.bentoml_home.get()
+    except OSError as error:
+        where = error.filename or os.environ.get("BENTOML_HOME", "~/bentoml")
+        raise ServeError(
+            f"{where}: {error.strerror}; BentoML needs a folder for its own files, which is "
+            "~/bentoml unless BENTOML_HOME names another: set it to one that can be written"
+        ) from None
 
 
 def leave_folder(server: Any) -> None:

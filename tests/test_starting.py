@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from annotations.errors import ConfigError
 from serving import service
@@ -156,6 +157,18 @@ def test_the_workers_start_beside_our_packages_and_find_what_was_named(
     assert (Path(server.working_dir) / "serving" / "service.py").samefile(service.__file__)
     assert os.environ[KEYS_FILE] == str(tmp_path / "keys.txt")
     assert (os.environ[BUNDLE_VARIABLE], os.environ["BENTOML_HOME"]) == ("", "~/bentos")
+
+
+def test_an_account_without_a_home_is_told_of_bentoml_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def get() -> str:
+        raise FileNotFoundError(2, "No such file or directory", "/nonexistent")
+
+    monkeypatch.setattr(BentoMLContainer, "bentoml_home", SimpleNamespace(get=get))
+    words = r"^/nonexistent: No such file or directory; .* BENTOML_HOME names another"
+    with pytest.raises(service.ServeError, match=words):
+        service.serve()
 
 
 def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(
