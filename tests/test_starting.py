@@ -18,6 +18,7 @@ from serving import service
 from serving.bundle import BundleError
 from serving.cores import usable_cores
 from serving.keys import FILE_VARIABLE as KEYS_FILE
+from serving.keys import Keys
 from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
 from serving.settings import (
     BUNDLE_VARIABLE,
@@ -157,6 +158,21 @@ def test_the_workers_start_beside_our_packages_and_find_what_was_named(
     assert (Path(server.working_dir) / "serving" / "service.py").samefile(service.__file__)
     assert os.environ[KEYS_FILE] == str(tmp_path / "keys.txt")
     assert (os.environ[BUNDLE_VARIABLE], os.environ["BENTOML_HOME"]) == ("", "~/bentos")
+
+
+@pytest.mark.parametrize("variable", [SETTINGS_VARIABLE, BUNDLE_VARIABLE, KEYS_FILE])
+def test_a_relative_path_that_leads_nowhere_is_told_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "own/place")
+    read = {
+        SETTINGS_VARIABLE: serve_settings.__wrapped__,
+        BUNDLE_VARIABLE: bundle_folder,
+        KEYS_FILE: Keys.from_environment,
+    }[variable]
+    with pytest.raises(ConfigError, match=f"^{variable}: no own/place in {tmp_path}; give the who"):
+        read()
 
 
 def test_an_account_without_a_home_is_told_of_bentoml_home(
