@@ -38,7 +38,8 @@ _FORMATS: dict[str, InputFormat] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of the input; `name` is what the output calls it, and says nothing of the machine.
+    """A file of the input; `name` is what the output calls it. It says nothing of the machine,
+    unless two of an input would have the same: then names are whole paths.
 
     `format` None is found out by content, `size` None (bytes) is not known.
     """
