@@ -29,6 +29,7 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 LEXICON = "names.tsv"
 CARD = "MODEL_CARD.md"
+HASH_DIGITS = 12  # of a bundle's digest, where its beginning is shown
 DEFAULT_FOLDER = Path(__file__).parent / "default_bundle"
 
 
@@ -188,6 +189,11 @@ class Bundle:
         """The version of the model."""
         return self.manifest.version
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of `bundle.json`, which itself holds that of every other file."""
+        return sha256(self.folder / MANIFEST)
+
     def head(self, name: str) -> Head:
         """A head by its name."""
         for head in self.manifest.heads:
@@ -216,7 +222,7 @@ class Bundle:
         return {
             "name": manifest.name,
             "version": manifest.version,
-            "sha256": sha256(self.folder / MANIFEST),
+            "sha256": self.digest,
             "encoder": manifest.encoder,
             "heads": {
                 head.name: {"kind": head.kind, "labels": list(head.labels)}

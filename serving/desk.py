@@ -91,6 +91,7 @@ class Desk:
         self._tagger: Reads | None = None
         self._queue: TokenQueue | None = None
         self._open = 0  # requests
+        self._turning = threading.Lock()  # what is loaded when the worker drains stays closed
         self._loader = threading.Thread(target=self._load, name="khabar-loader", daemon=True)
 
     def open(self) -> None:
@@ -108,7 +109,7 @@ class Desk:
             tagger.tag([Article(WARM_UP, targets="auto")])
             self._take_up(tagger)
         except Exception as fault:
-            self.state = State.FAILED
+            self._turn(State.FAILED)
             logger.error("the bundle cannot be loaded: %s", fault)  # it has seen no article
             if tagger is not None:
                 tagger.close()
@@ -118,7 +119,7 @@ class Desk:
         tagger.on_read = self.metrics.pieces
         self.metrics.model(tagger.bundle)
         self._tagger = tagger
-        self._queue = TokenQueue(
+        self._queue = queue = TokenQueue(
             self._read,
             self._on_fault,
             threads=self.settings.reading_threads,
@@ -128,10 +129,15 @@ class Desk:
             on_load=self.metrics.load,
         )
         gc.freeze()  # what is here now stays: no collection need look at it again
-        if self.state is State.LOADING:
-            self.state = State.READY
-        else:
-            self._queue.close()
+        if not self._turn(State.READY):
+            queue.close()
+
+    def _turn(self, state: State) -> bool:
+        """Go on from loading to another state; false when the worker drains by now."""
+        with self._turning:
+            if self.state is State.LOADING:
+                self.state = state
+            return self.state is state
 
     @property
     def tagger(self) -> Reads:
@@ -162,13 +168,12 @@ class Desk:
         return self.state is State.FAILED or (self.state is State.READY and broken)
 
     def _not_ready(self) -> RequestError:
-        words = "the model is being loaded; try again in a moment"
         if self.state is State.DRAINING:
-            words = "the service is stopping; another will take over"
-        elif self._has_failed():
+            return draining()
+        words = "the model is being loaded; try again in a moment"
+        if self._has_failed():
             words = "the bundle cannot be loaded; the service's log says why"
-        code = "draining" if self.state is State.DRAINING else "loading"
-        return RequestError(code, words, retry_after_s=LOADING_RETRY_S)
+        return RequestError("loading", words, retry_after_s=LOADING_RETRY_S)
 
     def fullness(self) -> RequestError | None:
         """What keeps the worker from taking one more article now, before its body is read."""
@@ -210,6 +215,7 @@ class Desk:
             with anyio.fail_after(self.settings.timeout_s):
                 return await self.queue.finished(ticket)
         except TimeoutError:
+            self.metrics.articles(len(ticket.articles), "failed")
             told = f"no answer within {self.settings.timeout_s} s; send fewer or shorter articles"
             raise RequestError("timeout", told) from None
         except Exception as error:
@@ -233,7 +239,8 @@ class Desk:
 
     async def drain(self) -> None:
         """Take nothing more and wait until all that was accepted is answered."""
-        self.state = State.DRAINING
+        with self._turning:
+            self.state = State.DRAINING
         if self._queue is None:
             return
         self._queue.close()
@@ -257,5 +264,10 @@ def refused() -> Iterator[None]:
         told = "too many articles are waiting; try again after Retry-After seconds"
         raise RequestError("overloaded", told, retry_after_s=full.retry_after_s) from None
     except QueueClosedError:
-        told = "the service is stopping; another will take over"
-        raise RequestError("draining", told, retry_after_s=DRAINING_RETRY_S) from None
+        raise draining() from None
+
+
+def draining() -> RequestError:
+    """The refusal of a worker that is stopping."""
+    told = "the service is stopping; another will take over"
+    return RequestError("draining", told, retry_after_s=DRAINING_RETRY_S)

@@ -20,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from annotations.errors import ConfigError
+from serving.settings import named_place
 
 KEYS_VARIABLE = "KHABAR_API_KEYS"
 FILE_VARIABLE = "KHABAR_API_KEYS_FILE"
@@ -131,11 +132,11 @@ class Keys:
         """The keys of KHABAR_API_KEYS, and of the file of KHABAR_API_KEYS_FILE or else `file`."""
         variables = os.environ if environment is None else environment
         text = variables.get(KEYS_VARIABLE, "").strip()
-        named = variables.get(FILE_VARIABLE, "").strip()
+        named = named_place(FILE_VARIABLE, variables)
         fixed = keys_of_list(text)
         if text and not fixed:
             raise ConfigError(f"{KEYS_VARIABLE} holds no API key; {HOW}, or unset it")
-        return cls(fixed, Path(named) if named else file)
+        return cls(fixed, named or file)
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self.names) or 'open to anyone'})"

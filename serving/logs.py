@@ -1,7 +1,8 @@
 """The log of the service: a line a record on stderr, JSON or plain, and never a word of an article.
 
-Our own lines say what we wrote into them. Of a line of another library only the template is told,
-and of an exception its type and places: messages and arguments may quote what was being read.
+Our own lines say what we wrote into them, and so do our own errors. Of a line of another library
+only the template is told, and of another exception its type and places: messages and arguments may
+quote what was being read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
+
+from annotations.errors import KhabarError
 
 Kind = Literal["json", "plain"]
 Choice = Literal["json", "plain", "auto"]
@@ -230,7 +233,8 @@ def _log_uncaught(
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, fault, trace)
         return
-    logger.critical("uncaught: %s", fault_places(fault))
+    told = str(fault) if isinstance(fault, KhabarError) else fault_places(fault)
+    logger.critical("uncaught: %s", told)
 
 
 def _log_uncaught_of_thread(found: threading.ExceptHookArgs) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from annotations.labels import label_schema
-from serving.bundle import MODEL, Bundle
+from serving.bundle import HASH_DIGITS, Bundle
 from serving.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ Kind = Literal["entity", "topic", "stance", "claim"]
 
 OTHER = "other"  # a value that no table knows
 NONE = "none"  # no error code
-HASH_DIGITS = 12  # of a bundle's hash, as Bundle shows it
 STAGE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 BATCH_ARTICLES = (1, 2, 4, 8, 16, 32, 64, 128)
 BATCH_PIECES = (64, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
@@ -110,9 +109,8 @@ class Metrics:
         return Histogram(f"khabar_{name}", told, labels, registry=self.registry, buckets=buckets)
 
     def model(self, bundle: Bundle) -> None:
-        """Say which model answers; of the hash of its weights the beginning is shown."""
-        sha256 = bundle.manifest.files[MODEL]
-        self._info.labels(bundle.name, bundle.version, sha256[:HASH_DIGITS]).set(1)
+        """Say which model answers; the hash is the beginning of what `/v1/model` tells."""
+        self._info.labels(bundle.name, bundle.version, bundle.digest[:HASH_DIGITS]).set(1)
 
     def request(self, status: int, code: str | None = None) -> None:
         """Count an answered request; `code` is that of its error envelope, if it has one."""

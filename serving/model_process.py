@@ -23,10 +23,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from annotations.catalogue import sha256
 from annotations.errors import KhabarError
 from serving import logs, model_child
-from serving.bundle import MANIFEST, Bundle
+from serving.bundle import Bundle
 from serving.model_child import Asked, GiveUp, Loaded, Told
 from serving.prediction import Article, Prediction
 from serving.queue import CallersGoneError, Gone
@@ -153,7 +152,7 @@ class ModelProcess:
         self.bundle = Bundle.load(folder)
         self.on_read: OnRead | None = None
         self.problem: str | None = None
-        self._manifest = sha256(self.bundle.folder / MANIFEST)
+        self._manifest = self.bundle.digest
         self._start_anew = partial(_Child, self.bundle.folder, device, threads, choice)
         self._turns = _Turns()
         self._replacing = threading.Lock()

@@ -12,13 +12,11 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read when a model is st
 import bentoml
 from bentoml.exceptions import BentoMLException, NotFound
 
-from annotations.catalogue import sha256
 from annotations.errors import KhabarError
-from serving.bundle import MANIFEST, Bundle, BundleError
+from serving.bundle import HASH_DIGITS, MANIFEST, Bundle, BundleError
 
 ALIAS = "khabar-bundle"  # how a Bento names the bundle that it was built with
 MAX_NAME = 63  # of a tag's name, and of its version
-HASH_DIGITS = 12
 
 
 class StoreError(KhabarError):
@@ -26,10 +24,9 @@ class StoreError(KhabarError):
 
 
 def bundle_tag(bundle: Bundle) -> bentoml.Tag:
-    """`name:version-hash` of a bundle; `bundle.json` holds the hash of every other file."""
-    digest = sha256(bundle.folder / MANIFEST)[:HASH_DIGITS]
+    """`name:version-hash` of a bundle."""
     version = tag_part(bundle.version, MAX_NAME - HASH_DIGITS - 1)
-    return bentoml.Tag(tag_part(bundle.name, MAX_NAME), f"{version}-{digest}")
+    return bentoml.Tag(tag_part(bundle.name, MAX_NAME), f"{version}-{bundle.digest[:HASH_DIGITS]}")
 
 
 def tag_part(text: str, longest: int) -> str:

@@ -31,17 +31,24 @@ from serving.api.errors import STATUS
 from serving.bundle import DEFAULT_FOLDER, Bundle
 from serving.desk import Desk
 from serving.gate import Gate
-from serving.keys import Keys
+from serving.keys import FILE_VARIABLE, Keys
 from serving.metrics import Metrics, forget_dead_workers
-from serving.model_process import ModelProcess
+from serving.model_process import ROOT, ModelProcess
 from serving.routes import app
-from serving.settings import BUNDLE_VARIABLE, bundle_folder, serve_settings
+from serving.settings import BUNDLE_VARIABLE, SETTINGS_VARIABLE, bundle_folder, serve_settings
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # read when the server starts
 logger = logging.getLogger("khabar.service")
 SETTINGS = serve_settings()
 METRICS_S = 60  # that /metrics may take, the one path that BentoML answers
 LOOPBACK = ("127.", "::1")
+PLACES = (  # variables that may name a place by its way from the folder that `serve` was called in
+    SETTINGS_VARIABLE,
+    BUNDLE_VARIABLE,
+    FILE_VARIABLE,
+    "BENTOML_HOME",
+    "BENTOML_CONFIG",
+)
 
 
 class ServeError(KhabarError):
@@ -132,6 +139,7 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
     if bundle is not None:
         os.environ[BUNDLE_VARIABLE] = str(bundle.resolve())
     Bundle.load(bundle_folder() or DEFAULT_FOLDER)  # a worker would fail again and again
+    require_bentoml_home()
     logs.configure(SETTINGS.logs)
     keys = Keys.from_environment()
     address = free_address(host, port)
@@ -139,7 +147,33 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
         logger.warning("the service listens on %s and asks for no API key", address)
     threading.Thread(target=announce, args=(address, port), daemon=True).start()
     server: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
+    leave_folder(server)
     server.serve_http(host=address, port=port)
+
+
+def require_bentoml_home() -> None:
+    """Refuse to start where BentoML cannot make the folder that it keeps its own files in."""
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    try:
+        BentoMLContainer.bentoml_home.get()
+    except OSError as error:
+        where = error.filename or os.environ.get("BENTOML_HOME", "~/bentoml")
+        raise ServeError(
+            f"{where}: {error.strerror}; BentoML needs a folder for its own files, which is "
+            "~/bentoml unless BENTOML_HOME names another: set it to one that can be written"
+        ) from None
+
+
+def leave_folder(server: Any) -> None:
+    """Let the workers start beside our packages: they import from where they start, and the folder
+    of the caller may hold a `configs` or `serving` of its own.
+    """
+    for variable in PLACES:
+        named = os.environ.get(variable, "").strip()
+        if named and not named.startswith(("~", "$")):  # which BentoML expands
+            os.environ[variable] = os.path.abspath(named)
+    server.working_dir = str(ROOT)
 
 
 def free_address(host: str, port: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -92,19 +93,36 @@ def serve_settings() -> ServeSettings:
     names.
     """
     shipped = read_settings(configs.read_text(FILE), f"configs/{FILE}")
-    own = os.environ.get(SETTINGS_VARIABLE, "").strip()
-    if not own:
+    own = named_place(SETTINGS_VARIABLE, os.environ)
+    if own is None:
         return shipped
     try:
-        text = Path(own).read_text(encoding="utf-8")
+        text = own.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{own}: cannot be read ({error}); {SETTINGS_VARIABLE} names a YAML file"
         ) from None
-    return read_settings(text, own, shipped.model_dump())
+    return read_settings(text, str(own), shipped.model_dump())
 
 
 def bundle_folder() -> Path | None:
     """The bundle named by KHABAR_BUNDLE; None for the one that comes with the package."""
-    named = os.environ.get(BUNDLE_VARIABLE, "").strip()
-    return Path(named) if named else None
+    return named_place(BUNDLE_VARIABLE, os.environ)
+
+
+def named_place(variable: str, environment: Mapping[str, str]) -> Path | None:
+    """The file or folder that a variable names; None where it names none.
+
+    A relative path that leads nowhere is refused with the folder that it was looked for in, which
+    in a Bento is none of the caller's.
+    """
+    named = environment.get(variable, "").strip()
+    if not named:
+        return None
+    place = Path(named)
+    if not place.is_absolute() and not place.exists():
+        raise ConfigError(
+            f"{variable}: no {named} in {Path.cwd()}; give the whole path, a Bento is served from "
+            "a folder of its own"
+        )
+    return place

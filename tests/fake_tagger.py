@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
-from serving.bundle import MODEL
 from serving.prediction import Article, Entity, Prediction, article_problem
 from serving.queue import Gone
 
@@ -18,9 +17,8 @@ class FakeTagger:
     """Finds the first word of an article; falls over POISON and then quotes the article."""
 
     def __init__(self) -> None:
-        manifest = SimpleNamespace(files={MODEL: "0" * 64})
         self.bundle = SimpleNamespace(
-            name="fake", version="7", manifest=manifest, summary=lambda: {"name": "fake"}
+            name="fake", version="7", digest="0" * 64, summary=lambda: {"name": "fake"}
         )
         self.on_read: Callable[[int, int], None] | None = None
         self.problem: str | None = None

@@ -251,6 +251,10 @@ def test_the_time_is_estimated_from_a_sample_of_all(tmp_path: Path) -> None:
     assert (found.articles, found.parts, found.sampled) == (320, 4, 32)
     assert found.seconds == pytest.approx(320, rel=0.02)  # 64 / 32 * 320 / 2
     assert "about 5 min with 2 workers, by the time that 32 of the articles took" in found.to_text()
+    ticks = iter(range(0, 1000, 64))
+    found = estimate(sources, options, None, open_tagger, clock=lambda: float(next(ticks)))
+    assert found.seconds == pytest.approx(640, rel=0.02)
+    assert "about 11 min on one core (--workers tells how many the cluster" in found.to_text()
 
 
 def test_the_command_has_a_place_beside_others() -> None:

@@ -29,6 +29,14 @@ LONG = zstandard.ZstdCompressor(
         ("a.jsonl", b"\xef\xbb\xbf" + JSONL.replace("\n", "\r\n").encode()),
         ("a.jsonl.gz", gzip.compress(JSONL.encode())),
         ("a.jsonl.gz", gzip.compress(line().encode()) + gzip.compress(f"\n{line('b')}".encode())),
+        (  # tape pads with zeros, more than are read at once
+            "a.jsonl.gz",
+            gzip.compress(line().encode())
+            + bytes(40_000)
+            + gzip.compress(f"\n{line('b')}".encode())
+            + bytes(40_000),
+        ),
+        ("a.jsonl.zst", zstandard.compress(JSONL.encode()) + bytes(40_000)),
         ("a.jsonl.gz", JSONL.encode()),  # what is called so and is not packed
         ("a.jsonl.zst", zstandard.compress(JSONL.encode())),
         ("a.jsonl.zst", b"\x50\x2a\x4d\x18\4\0\0\0skip" + zstandard.compress(JSONL.encode())),

@@ -36,6 +36,7 @@ SUMMARY: dict[str, Any] = {
     "top_entities_exact": True,
     "topics": {"politics": 3, "sports": 1},
     "stances": {"القوات": {"favor": 3, "against": 1, "neutral": 0}},
+    "top_targets_exact": True,
     "confidence": {"entities": [0] * 8 + [10, 40], "topics": [0] * 9 + [4], "stances": [0] * 10},
     "run": {
         "finished": "2026-01-01T00:00:00+00:00", "parts": 2, "articles": 12_345, "rejects": 3,
@@ -130,3 +131,10 @@ def test_every_job_has_a_page(tmp_path: Path, texts: list[str]) -> None:
     found = (tmp_path / "out" / "summary.html").read_text(encoding="utf-8")
     assert found == overview_html(json.loads((tmp_path / "out" / "summary.json").read_bytes()))
     assert ("بغداد" in Page(found).arabic) == (texts == ["محمد في بغداد"])
+
+
+@pytest.mark.parametrize(("kind", "met"), [("entities", "names"), ("targets", "targets")])
+def test_what_was_let_go_of_is_told(kind: str, met: str) -> None:
+    note = f"More {met} were met than are counted at once"
+    assert note not in overview_html(SUMMARY)
+    assert note in overview_html(SUMMARY | {f"top_{kind}_exact": False})

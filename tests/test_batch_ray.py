@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +34,7 @@ from serving.batch.model import ModelId, bundle_digest
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.bundle import DEFAULT_FOLDER, Bundle
+from serving.cores import usable_cores
 
 TEXTS = [f"وصل محمد إلى بغداد {'يوما ' * (i % 5)}" for i in range(40)]
 OPTIONS = BatchOptions(part_rows=4)
@@ -86,6 +90,64 @@ def test_a_part_over_which_actors_die_is_named_and_the_rest_is_kept(tmp_path: Pa
     assert receipts(tmp_path / "out") == 2
 
 
+class BusyCluster:
+    """A cluster of four cores, as the engine sees Ray, of which one is free after some waiting."""
+
+    exceptions = SimpleNamespace(RayActorError=KeyError, RayError=LookupError)
+
+    def __init__(self, waits: int) -> None:
+        self.waits = waits  # that end before the core is free
+        self.actors: list[Any] = []
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0}
+
+    def remote(self, **_: object) -> Any:
+        return lambda kind: SimpleNamespace(remote=partial(self._actor, kind))
+
+    def _actor(self, kind: Any, *told: Any) -> Any:
+        number = len(self.actors)
+        self.actors.append(None)
+
+        def promise(method: str, *arguments: Any) -> Any:
+            def answer() -> Any:
+                self.actors[number] = self.actors[number] or kind(*told)
+                return getattr(self.actors[number], method)(*arguments)
+
+            return number, answer
+
+        methods = ("begin", "tag")
+        return SimpleNamespace(
+            **{name: SimpleNamespace(remote=partial(promise, name)) for name in methods}
+        )
+
+    def wait(self, promises: Any, num_returns: int, timeout: float | None) -> Any:
+        self.waits -= 1
+        if self.waits >= 0:
+            assert timeout is not None, "it would wait for ever without a word"
+            return [], promises
+        kept = [promise for promise in promises if promise[0] == 2]
+        assert kept, "it would wait for ever"
+        return kept[:1], promises
+
+    def get(self, promise: Any) -> Any:
+        return promise[1]()
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+def test_parts_go_to_actors_that_have_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: int
+) -> None:
+    given = write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    bundle = fake_bundle(tmp_path / "bundle")
+    busy = BusyCluster(waits)
+    monkeypatch.setattr("serving.batch.cluster._cluster", lambda *_: nullcontext(busy))
+    found = RayEngine(bundle.folder, OPTIONS, address="a:1", make_tagger=make_names)
+    assert run([given], tmp_path / "out", found, bundle, part_rows=4).articles == len(TEXTS)
+    assert [actor is not None for actor in busy.actors] == [False, False, True, False]
+    assert ("no worker could begin within 60 s" in caplog.text) == (waits > 0)
+
+
 @needs_ray
 @pytest.mark.soak
 def test_a_driver_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path) -> None:
@@ -110,10 +172,22 @@ def test_the_engine_is_chosen_by_its_name() -> None:
         (Wanted("ray", ray_address="a:1"), None),  # as many as the cluster has cores
         (Wanted("ray", workers=3, ray_address="a:1"), 3),
         (Wanted("ray", workers=3), 3),
+        (Wanted("ray"), usable_cores()),
     ):
         found = chosen_engine(wanted, OPTIONS)
         assert found.model == ModelId.of_bundle(Bundle.load(DEFAULT_FOLDER))
         assert found.engine == RayEngine(DEFAULT_FOLDER, OPTIONS, workers, wanted.ray_address)
+        assert found.at_once == workers
+
+
+@needs_ray
+def test_actors_are_told_where_the_bundle_is_and_not_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bundle").symlink_to(DEFAULT_FOLDER)  # which may lead elsewhere on each node
+    monkeypatch.chdir(tmp_path)
+    found = chosen_engine(Wanted("ray", bundle=Path("bundle"), ray_address="a:1"), OPTIONS)
+    assert isinstance(found.engine, RayEngine) and found.engine.bundle == tmp_path / "bundle"
 
 
 @needs_ray

@@ -15,6 +15,7 @@ from batch_tagger import Heard, InlineEngine, fake_bundle, results, run, tree, w
 
 from serving.batch.errors import BatchError, UsageError
 from serving.batch.options import BatchOptions
+from serving.batch.store import open_store
 from tests.small_job import (
     TEXTS,
     engine,
@@ -227,3 +228,28 @@ def test_urls_are_written_and_gone_on_with(tmp_path: Path, given: Path) -> None:
     assert all(found[name] == data for name, data in expected.items() if name != "summary.json")
     run([given], url, restart=True, bundle=bundle, part_rows=7)
     assert len(files.find("/jobs/out/parts")) == 1
+
+
+def test_a_file_behind_a_url_that_is_not_written_to_its_end_is_not_there() -> None:
+    store = open_store("memory://half")
+    with pytest.raises(KeyboardInterrupt), store.writing("rejects.jsonl") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("method", ["size", "find", "cat_file", "pipe_file", "rm_file"])
+def test_an_output_that_its_url_does_not_reach_stops_the_job(
+    tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    class LoginMissingError(Exception):
+        """As the libraries behind a URL raise it, which is no OSError."""
+
+    def fail(*arguments: object, **options: object) -> Any:
+        raise LoginMissingError("no login")
+
+    url = f"memory://unreached/{method}"
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), method, fail)
+        with pytest.raises(BatchError, match=f"^{url}.*: LoginMissingError: no login; mend this"):
+            run([given], url, bundle=fake_bundle(tmp_path / "bundle"))

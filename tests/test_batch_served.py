@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from batch_tagger import (
@@ -32,8 +32,8 @@ from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.rows import Row
-from serving.batch.served import HttpEngine, Service
-from serving.bundle import MODEL
+from serving.batch.served import HttpEngine, Service, ServiceTagger
+from serving.client import ClientError, KhabarClient
 from serving.prediction import Article, Prediction
 from tests.gated import gated
 
@@ -53,7 +53,7 @@ class ServedNames(NameTagger):
         self.bundle = SimpleNamespace(
             name="اسماء",
             version="1",
-            manifest=SimpleNamespace(files={MODEL: "0" * 64}),
+            digest=DIGEST,
             summary=lambda: self.summary,
         )
         self.problem = None
@@ -189,6 +189,22 @@ def test_a_service_that_fails_at_everything_stops_the_job(
     given = write_jsonl(tmp_path / "a.jsonl", [POISON] * 4)
     with pytest.raises(BatchError, match="fails at one article after the other, last with"):
         run([given], tmp_path / "out", engine(service, 1), part_rows=4)
+
+
+def test_no_thread_goes_on_with_a_service_that_fails_at_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing:
+        def tag(self, articles: Sequence[Article]) -> list[Prediction]:
+            raise ClientError("internal", "a fault of ours", 500)
+
+    monkeypatch.setattr("serving.batch.served.MAX_FAULTS", 3)
+    tagger = ServiceTagger(cast(KhabarClient, Failing()))
+    for _ in range(2):
+        assert tagger.tag([Article("محمد")])[0].error == "the service failed on it (internal)"
+    for _ in range(2):
+        with pytest.raises(BatchError, match="fails at one article after the other"):
+            tagger.tag([Article("محمد")])
 
 
 def test_parts_are_taken_only_as_threads_are_free(service: Service, names: ServedNames) -> None:

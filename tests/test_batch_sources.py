@@ -14,15 +14,17 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileOpener
+from fsspec.implementations.memory import MemoryFile
 
 from serving.batch.bytestream import Meter
-from serving.batch.errors import UsageError
+from serving.batch.errors import BatchError, UsageError
 from serving.batch.formats import read_rows
 from serving.batch.options import BatchOptions
 from serving.batch.sources import find_sources
 from serving.batch.store import open_store
 from serving.prediction import Article
-from tests.batch_files import BOTH, JSONL, TEXT, line, read
+from tests.batch_files import BOTH, JSONL, TEXT, line, parquet, read
 from tests.files import write
 
 
@@ -209,3 +211,56 @@ def test_a_missing_input_and_an_empty_folder_are_refused(tmp_path: Path) -> None
         read(tmp_path / "*.txt")
     with pytest.raises(UsageError, match="Protocol not known: nowhere"):
         read("nowhere://a")
+
+
+class LoginMissingError(Exception):
+    """As the libraries behind a URL raise it, which is no OSError."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError(111, "Connect call failed"), r"\(Connect call failed\)"),
+        (LoginMissingError("no login\nat all"), r"\(LoginMissingError: no login\)"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "method"), [("a.jsonl", "isdir"), ("*.jsonl", "glob"), ("", "find")]
+)
+def test_a_url_that_cannot_be_reached_is_refused(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, words: str, place: str, method: str
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/unreached/a.jsonl", JSONL.encode())
+    monkeypatch.setattr(type(memory), method, failing(fault))
+    with pytest.raises(UsageError, match=f"memory://unreached/.*: cannot be read {words}"):
+        read(f"memory://unreached/{place}")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_an_error_of_the_disk_stops_the_job_and_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = write(tmp_path / name, parquet([{"text": TEXT}]))
+    monkeypatch.setattr(LocalFileOpener, "read", failing(OSError(5, "Input/output error")))
+    words = rf"^{name}: cannot be read on \(Input/output error\); start the same command again"
+    with pytest.raises(BatchError, match=words):
+        read(path)
+
+
+def test_an_error_behind_a_url_stops_the_job_without_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/broken/a.jsonl", JSONL.encode())
+    monkeypatch.setattr(MemoryFile, "read", failing(LoginMissingError(TEXT)))
+    with pytest.raises(BatchError, match=r"^a\.jsonl: cannot be read on \(LoginMissing") as caught:
+        read("memory://broken/a.jsonl")
+    assert TEXT not in str(caught.value)
+
+
+def failing(fault: Exception) -> Any:
+    def fail(*arguments: object, **options: object) -> Any:
+        raise fault
+
+    return fail

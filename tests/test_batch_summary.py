@@ -90,6 +90,27 @@ def test_a_tally_keeps_the_frequent_in_bounded_memory() -> None:
     assert small.exact and small.top(5) == [("a", 2)]
 
 
+def test_stances_are_let_go_with_their_targets_and_no_oftener() -> None:
+    found = Summary()
+    found.targets = Tally(capacity=4)
+    before = found.stances
+
+    def add(target: str, label: str) -> None:
+        stance = {"target": target, "label": label, "confidence": 0.5}
+        rest: dict[str, Any] = {"topics": [], "entities": [], "groups": []}
+        found.add({"id": target, "source": "a", "line": 1, "stances": [stance]} | rest)
+
+    for target in ("أ", "ب", "ج", "د"):
+        for label in ("favor", "against", "favor"):
+            add(target, label)
+    assert found.stances is before and len(before) == 8 and found.to_dict()["top_targets_exact"]
+    add("ه", "neutral")
+    assert {target for target, _ in found.stances} == {"أ", "ب"}
+    told = found.to_dict()
+    assert told["stances"]["أ"] == {"favor": 2, "against": 1, "neutral": 0}
+    assert told["top_targets_exact"] is False
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 100.0

@@ -17,6 +17,8 @@ from bentoml._internal import log as bentoml_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations.errors import ConfigError
+from serving.keys import Keys
 from serving.logs import CONFIGURED, FORMATTERS, REQUEST_ID, configure, fault_places, log_access
 
 SECRET = "نصّ المقال السرّي"
@@ -229,6 +231,19 @@ def test_what_would_be_printed_as_a_traceback_becomes_a_line(
     ]
     assert told[2] == "UserWarning at library.py:3"
     assert not any(SECRET in message for message in told)
+
+
+def test_an_error_of_ours_that_ends_the_process_is_told_in_its_words(
+    json_lines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Keys.from_environment(environment={"KHABAR_API_KEYS": "short-key"})
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    (line,) = lines(capsys)
+    assert line["message"] == (
+        "uncaught: KHABAR_API_KEYS, entry 1: the key has 9 characters, at least 16 are needed; "
+        "make one with `openssl rand -hex 24`"
+    )
 
 
 def test_a_line_that_cannot_be_formatted_says_so_and_quotes_nothing(

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from collections import Counter as Tally
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from annotations.labels import label_schema
 from serving.api.errors import STATUS
-from serving.bundle import MODEL
+from serving.bundle import DEFAULT_FOLDER, Bundle
 from serving.metrics import Metrics, forget_dead_workers
 from serving.prediction import Attitude, Entity, Labelled, Prediction
 from serving.queue import Load
@@ -173,11 +171,12 @@ def test_unknown_pieces_are_counted_beside_all_pieces() -> None:
 
 
 def test_the_model_is_named_with_the_beginning_of_its_hash() -> None:
-    manifest = SimpleNamespace(files={MODEL: "0123456789abcdef" * 4})
-    bundle: Any = SimpleNamespace(name="khabar", version="7", manifest=manifest)
+    bundle = Bundle.load(DEFAULT_FOLDER)
+    told = bundle.summary()
     metrics = Metrics(STATUS)
     metrics.model(bundle)
-    assert value(metrics, "model_info", name="khabar", version="7", hash="0123456789ab") == 1
+    named = {"name": told["name"], "version": told["version"], "hash": told["sha256"][:12]}
+    assert value(metrics, "model_info", **named) == 1
 
 
 def test_two_in_a_process_count_apart() -> None:

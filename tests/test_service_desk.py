@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from serving import service
@@ -83,10 +84,16 @@ def test_an_answer_that_takes_too_long_is_a_504(
     changed = serve_settings().model_copy(update={"timeout_s": 0})
     monkeypatch.setattr(desk_of(), "settings", changed)
     tagger.hold = threading.Event()
-    answer = post(client, "محمد")
+    before = failed_articles()
+    answer = post(client, "محمد", "بغداد")
     tagger.hold.set()
     tagger.hold = None
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    assert failed_articles() == before + 2
+
+
+def failed_articles() -> float:
+    return REGISTRY.get_sample_value("khabar_articles_total", {"outcome": "failed"}) or 0.0
 
 
 @pytest.mark.parametrize(
@@ -138,6 +145,26 @@ def test_a_desk_lets_its_model_go_when_it_is_drained_or_could_not_warm_it() -> N
     desk.open()
     desk.wait()
     assert (desk.state, cold.closed) == (State.FAILED, True)
+
+
+def test_a_desk_that_is_drained_while_it_loads_stays_so() -> None:
+    loading, loaded = threading.Event(), threading.Event()
+
+    def fail_later() -> Any:
+        loading.set()
+        loaded.wait(10)
+        raise OSError("the child was stopped as well")
+
+    desk = Desk(fail_later, serve_settings(), service.metrics())
+    desk.open()
+    loading.wait(10)
+    anyio.run(desk.drain)
+    loaded.set()
+    desk.wait()
+    assert desk.state is State.DRAINING
+    refusal = desk.unreadiness()
+    assert refusal is not None and (refusal.code, refusal.retry_after_s) == ("draining", 5)
+    assert desk.death() is None
 
 
 def test_a_bundle_that_cannot_be_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:

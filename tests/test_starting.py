@@ -7,14 +7,18 @@ import os
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from annotations.errors import ConfigError
 from serving import service
 from serving.bundle import BundleError
 from serving.cores import usable_cores
+from serving.keys import FILE_VARIABLE as KEYS_FILE
+from serving.keys import Keys
 from serving.prediction import MAX_BODY_BYTES, MAX_CODE_POINTS
 from serving.settings import (
     BUNDLE_VARIABLE,
@@ -140,6 +144,47 @@ def test_the_address_is_told_once_the_service_is_ready(
     service.announce("0.0.0.0", port)
     assert capsys.readouterr().err == f"khabar: http://127.0.0.1:{port}\n"
     server.listening.close()
+
+
+def test_the_workers_start_beside_our_packages_and_find_what_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(KEYS_FILE, "keys.txt")
+    monkeypatch.setenv(BUNDLE_VARIABLE, "")
+    monkeypatch.setenv("BENTOML_HOME", "~/bentos")
+    server = SimpleNamespace()
+    service.leave_folder(server)
+    assert (Path(server.working_dir) / "serving" / "service.py").samefile(service.__file__)
+    assert os.environ[KEYS_FILE] == str(tmp_path / "keys.txt")
+    assert (os.environ[BUNDLE_VARIABLE], os.environ["BENTOML_HOME"]) == ("", "~/bentos")
+
+
+@pytest.mark.parametrize("variable", [SETTINGS_VARIABLE, BUNDLE_VARIABLE, KEYS_FILE])
+def test_a_relative_path_that_leads_nowhere_is_told_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "own/place")
+    read = {
+        SETTINGS_VARIABLE: serve_settings.__wrapped__,
+        BUNDLE_VARIABLE: bundle_folder,
+        KEYS_FILE: Keys.from_environment,
+    }[variable]
+    with pytest.raises(ConfigError, match=f"^{variable}: no own/place in {tmp_path}; give the who"):
+        read()
+
+
+def test_an_account_without_a_home_is_told_of_bentoml_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def get() -> str:
+        raise FileNotFoundError(2, "No such file or directory", "/nonexistent")
+
+    monkeypatch.setattr(BentoMLContainer, "bentoml_home", SimpleNamespace(get=get))
+    words = r"^/nonexistent: No such file or directory; .* BENTOML_HOME names another"
+    with pytest.raises(service.ServeError, match=words):
+        service.serve()
 
 
 def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(

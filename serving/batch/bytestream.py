@@ -57,14 +57,14 @@ class _Unpacker(Protocol):
 def chunks(file: BinaryIO, meter: Meter) -> Iterator[bytes]:
     """The bytes of a file, gzip and Zstandard unpacked whatever the file's name."""
     head = file.read(_CHUNK)
-    new_unpacker: Callable[[], Any] | None = None
-    if head.startswith(_GZIP):
-        new_unpacker = _gzip
-    elif _ZSTANDARD.match(head):
-        unpacker = extra("zstandard").ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW)
-        new_unpacker = unpacker.decompressobj
     raw = _read(file, head, meter)
-    return raw if new_unpacker is None else _unpacked(raw, new_unpacker)
+    if head.startswith(_GZIP):
+        return _unpacked(raw, _gzip, zlib.error)
+    if _ZSTANDARD.match(head):
+        zstandard = extra("zstandard")
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTANDARD_WINDOW)
+        return _unpacked(raw, unpacker.decompressobj, zstandard.ZstdError)
+    return raw
 
 
 def _gzip() -> Any:
@@ -78,17 +78,21 @@ def _read(file: BinaryIO, head: bytes, meter: Meter) -> Iterator[bytes]:
         head = file.read(_CHUNK)
 
 
-def _unpacked(raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker]) -> Iterator[bytes]:
-    """Members or frames that follow each other are one stream."""
+def _unpacked(
+    raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker], damage: type[Exception]
+) -> Iterator[bytes]:
+    """Members or frames that follow each other are one stream; an unpacker raises `damage`."""
     unpacker: _Unpacker | None = None
     for chunk in raw:
         while chunk:
-            unpacker = unpacker or new_unpacker()
+            if unpacker is None:
+                chunk = chunk.lstrip(b"\0")  # tar and tape pad with zeros
+                if not chunk:
+                    break
+                unpacker = new_unpacker()
             try:
                 found = unpacker.decompress(chunk)
-            except Exception as error:
-                if not isinstance(error, zlib.error | extra("zstandard").ZstdError):
-                    raise
+            except damage:
                 raise DamagedError(
                     "damaged", "the compressed data is damaged from here on"
                 ) from None
@@ -96,7 +100,7 @@ def _unpacked(raw: Iterable[bytes], new_unpacker: Callable[[], _Unpacker]) -> It
                 yield found
             chunk = unpacker.unused_data if unpacker.eof else b""
             if unpacker.eof:
-                unpacker, chunk = None, chunk.lstrip(b"\0")  # tar and tape pad with zeros
+                unpacker = None
     if unpacker is not None:
         raise DamagedError("truncated", "the compressed data ends early; the rest is lost")
 

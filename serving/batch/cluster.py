@@ -27,6 +27,9 @@ from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024  # of a cluster of our own: a few parts on their way
 _RETRIES = 1  # of a part over which an actor died
 _RESTARTS = 20  # of an actor, so that one which cannot begin ends the job
+_PATIENCE_S = 60  # with a cluster that lets no actor begin, until it is told
+
+logger = logging.getLogger("khabar.batch")
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,31 @@ class RayEngine:
     make_tagger: Callable[[Path], TagsArticles] = bundle_tagger
 
     def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:
-        """See `Engine.run`. A part whose actor died is read again, once."""
+        """See `Engine.run`. A part whose actor died is read again, once.
+
+        An actor gets its first part once it has begun: where the cluster is busy some may never.
+        """
         todo = iter(parts)
         following = next(todo, None)
         if following is None:
             return
         with _cluster(self.address, self.workers) as ray:
+            beginning = {actor.begin.remote(): actor for actor in self._actors(ray)}
             in_hand: dict[Any, tuple[Any, int]] = {}  # by the promise of an answer
-            for actor in self._actors(ray):
-                if following is not None:
-                    in_hand[actor.tag.remote(following)] = actor, following.number
-                    following = next(todo, None)
-            while in_hand:
-                (ready, *_), _ = ray.wait(list(in_hand), num_returns=1)
-                actor, number = in_hand.pop(ready)
-                tagged, articles, tokens = _answer(ray, ready, number)
+            while in_hand or following is not None:
+                promise = _first(ray, [*in_hand, *beginning], begun=bool(in_hand))
+                actor, number = in_hand.pop(promise, None) or (beginning.pop(promise), None)
+                answer = _answer(ray, promise, number)
                 if following is not None:  # before the driver is busy with writing
                     in_hand[actor.tag.remote(following)] = actor, following.number
                     following = next(todo, None)
-                beat(articles, tokens)
-                yield tagged
+                del actor  # Ray ends one that nobody holds, and its core is free
+                if following is None:
+                    beginning.clear()
+                if answer is not None:
+                    tagged, articles, tokens = answer
+                    beat(articles, tokens)
+                    yield tagged
 
     def _actors(self, ray: Any) -> list[Any]:
         cores = int(ray.cluster_resources().get("CPU", 1))
@@ -93,6 +101,10 @@ class Reader:
         except Exception as error:
             self.tagger = failure(error)
 
+    def begin(self) -> BatchError | None:
+        """What keeps it from reading; it answers once it has a core and its Tagger is loaded."""
+        return self.tagger if isinstance(self.tagger, BatchError) else None
+
     def tag(self, part: Part) -> tuple[TaggedPart, int, int] | BatchError:
         """A part tagged, and how many articles and tokens were read for it."""
         if isinstance(self.tagger, BatchError):
@@ -109,21 +121,38 @@ class Reader:
             return failure(error)
 
 
-def _answer(ray: Any, promise: Any, number: int) -> tuple[TaggedPart, int, int]:
+def _first(ray: Any, promises: list[Any], begun: bool) -> Any:
+    """The first promise that is kept; when no actor has begun for a while, that is told."""
+    kept, _ = ray.wait(promises, num_returns=1, timeout=None if begun else _PATIENCE_S)
+    if not kept:
+        logger.warning(
+            "khabar: no worker could begin within %s s; the job waits for a free core of the "
+            "cluster (see `ray status`)",
+            _PATIENCE_S,
+        )
+        kept, _ = ray.wait(promises, num_returns=1, timeout=None)
+    return kept[0]
+
+
+def _answer(ray: Any, promise: Any, number: int | None) -> tuple[TaggedPart, int, int] | None:
+    """What an actor answers about a part, or None when it has begun, which is of no part."""
+    where = "a worker that had no part yet" if number is None else f"part {number}"
     try:
         answer = ray.get(promise)
     except ray.exceptions.RayActorError:
+        if number is None:
+            raise BatchError(
+                "a worker could not begin (out of memory?); start again with fewer --workers"
+            ) from None
         raise BatchError(
-            f"part {number}: {_RETRIES + 1} workers died over it, or one could not begin (out of "
+            f"{where}: {_RETRIES + 1} workers died over it, or one could not begin again (out of "
             "memory?); start again with fewer --workers or smaller parts"
         ) from None
     except ray.exceptions.RayError as error:
-        raise BatchError(
-            f"part {number}: Ray lost it ({type(error).__name__}); start again"
-        ) from None
+        raise BatchError(f"{where}: Ray lost it ({type(error).__name__}); start again") from None
     if isinstance(answer, BatchError):
         raise answer
-    found: tuple[TaggedPart, int, int] = answer
+    found: tuple[TaggedPart, int, int] | None = answer
     return found
 
 

@@ -12,9 +12,10 @@ from serving.batch.tagging import Beat, TaggedPart
 class Engine(Protocol):
     """Reads parts, as many at once as it has workers.
 
-    Parts are taken only when a worker is free, so that whatever their number few are held in
-    memory; they come back as they are ready, in any order. The local engine and that of Ray batch
-    an article with others of its part only; a service may do so with those of other callers.
+    Parts are taken as workers become free, at most one ahead of them, so that whatever their number
+    few are held in memory; they come back as they are ready, in any order. The local engine and
+    that of Ray batch an article with others of its part only; a service may do so with those of
+    other callers.
     """
 
     def run(self, parts: Iterable[Part], beat: Beat) -> Iterator[TaggedPart]:

@@ -64,13 +64,13 @@ class Wanted:
 class Chosen:
     """An engine, the model that it reads with, and a Tagger to measure it by.
 
-    `at_once` is how many such Taggers read at the same time.
+    `at_once` is how many such Taggers read at the same time, None where only the cluster knows.
     """
 
     engine: Engine
     model: ModelId
     tagger: Callable[[], AbstractContextManager[TagsArticles]]
-    at_once: int
+    at_once: int | None
 
 
 def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
@@ -78,18 +78,21 @@ def chosen_engine(wanted: Wanted, options: BatchOptions) -> Chosen:
     if wanted.name == "http":
         return _served(wanted, options)
     bundle = Bundle.load(wanted.bundle or DEFAULT_FOLDER)
-    workers = wanted.workers or usable_cores()
+    at_once: int | None = wanted.workers
+    if at_once is None and wanted.ray_address is None:
+        at_once = usable_cores()
     if wanted.name == "local":
-        engine: Engine = LocalEngine(bundle.folder, options, workers)
+        assert at_once is not None
+        engine: Engine = LocalEngine(bundle.folder, options, at_once)
     else:
         require("ray", of="batch,ray")
-        given = wanted.workers if wanted.ray_address else workers
-        engine = RayEngine(bundle.folder, options, given, wanted.ray_address)
+        # an actor has a working folder of its own, where a relative path leads elsewhere
+        engine = RayEngine(bundle.folder.absolute(), options, at_once, wanted.ray_address)
     return Chosen(
         engine,
         ModelId.of_bundle(bundle),
         lambda: nullcontext(bundle_tagger(bundle.folder)),
-        workers,
+        at_once,
     )
 
 

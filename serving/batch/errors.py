@@ -28,6 +28,16 @@ def failure(error: Exception) -> BatchError:
     return BatchError(f"a worker failed ({fault_places(error)}); start again")
 
 
+def reason_of(error: Exception) -> str:
+    """Why a filesystem could not do something, in its own words. That behind a URL may raise what
+    is no OSError, of a missing login for example.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    words = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 def extra(name: str, of: str = "batch") -> Any:
     """A module of an extra of khabar, by its full name."""
     try:

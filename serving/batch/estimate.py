@@ -22,7 +22,8 @@ _SAMPLE_ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would have to do; `seconds` None when there was nothing to measure.
+    """What a job would have to do; `seconds` None when there was nothing to measure. They are those
+    of one worker where `workers` is None.
 
     The main text of web pages is looked for in the sample only, so their rejects are not known.
     """
@@ -35,7 +36,7 @@ class Estimate:
     parts: int
     sampled: int
     seconds: float | None
-    workers: int
+    workers: int | None
 
     def to_text(self) -> str:
         """The estimate for people."""
@@ -47,7 +48,9 @@ class Estimate:
             + (f" ({why})" if why else ""),
         ]
         if self.seconds is not None:
-            with_workers = f" with {self.workers} workers" if self.workers > 1 else ""
+            with_workers = f" with {self.workers} workers" if (self.workers or 0) > 1 else ""
+            if self.workers is None:
+                with_workers = " on one core (--workers tells how many the cluster has free)"
             lines.append(
                 f"about {_spoken(self.seconds)}{with_workers}, by the time that {self.sampled} of "
                 "the articles took"
@@ -58,7 +61,7 @@ class Estimate:
 def estimate(
     sources: Sequence[Source],
     options: BatchOptions,
-    workers: int,
+    workers: int | None,
     open_tagger: Callable[[], AbstractContextManager[TagsArticles]],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
@@ -86,7 +89,7 @@ def estimate(
         with open_tagger() as tagger:
             taken = _seconds(sample, options, tagger, clock)
         share = readable_bytes / max(sum(len(row.raw) for row in sample), 1)
-        seconds = taken * share / workers
+        seconds = taken * share / (workers or 1)
     return Estimate(
         len(sources),
         articles + rejects.total(),

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, BinaryIO
 
+from annotations.errors import KhabarError
 from serving.batch.bytestream import DamagedError, Line, Meter, chunks, lines, recoded
-from serving.batch.errors import UsageError, extra
+from serving.batch.errors import BatchError, UsageError, extra, reason_of
 from serving.batch.options import FIELDS, BatchOptions, InputFormat
 from serving.batch.rows import MAX_ROW_BYTES, Form, Row
 from serving.batch.sources import STANDARD_INPUT, Source
+from serving.logs import fault_places
 
 _PARQUET = b"PAR1"
 _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -40,11 +42,22 @@ def read_rows(sources: Sequence[Source], options: BatchOptions, meter: Meter) ->
             yield Row(source.name, None, b"", problem=(error.code, error.reason))
         except OSError as error:
             if not _is_lasting(error):
-                raise
-            reason = f"cannot be read ({error.strerror or type(error).__name__})"
+                raise _stopped(source, reason_of(error)) from None
+            reason = f"cannot be read ({reason_of(error)})"
             yield Row(source.name, None, b"", problem=("unreadable", reason))
+        except Exception as error:
+            if isinstance(error, KhabarError) or source.is_local:
+                raise
+            # what a remote filesystem raised, or a fault of ours, whose words may quote an article
+            raise _stopped(source, fault_places(error)) from None
         if source.size is not None:
             meter.bytes_read = before + source.size
+
+
+def _stopped(source: Source, reason: str) -> BatchError:
+    return BatchError(
+        f"{source.name}: cannot be read on ({reason}); start the same command again to go on"
+    )
 
 
 def _is_lasting(error: OSError) -> bool:

@@ -26,7 +26,7 @@ def overview_html(summary: Summary) -> str:
     sections = (
         _entities(summary),
         _topics(summary["topics"]),
-        _stances(summary["stances"]),
+        _stances(summary),
         _confidence(summary["confidence"]),
         _rejects(summary["rejects"]),
         _duplicates(summary["duplicate_ids"]),
@@ -101,8 +101,9 @@ def _topics(topics: Counts) -> str:
     return _section("Topics", f'<div class="card">{_bars(rows)}</div>') if rows else ""
 
 
-def _stances(stances: Mapping[str, Counts]) -> str:
+def _stances(summary: Summary) -> str:
     """A stacked bar a target, the most asked first."""
+    stances: Mapping[str, Counts] = summary["stances"]
     if not stances:
         return ""
     key = "".join(
@@ -113,11 +114,11 @@ def _stances(stances: Mapping[str, Counts]) -> str:
     heads = "".join(f'<th class="number">{label}</th>' for label in _STANCES)
     rows = "".join(_stance_row(target, counts) for target, counts in stances.items())
     table = f"<table><tr><td></td><td></td>{heads}</tr>{rows}</table>"
-    return _section(
-        "Stance toward the top targets",
-        f'<div class="card"><div class="key">{key}</div>{table}</div>',
-        "Articles by what they feel toward a target.",
-    )
+    note = "Articles by what they feel toward a target."
+    if not summary["top_targets_exact"]:
+        note += " More targets were met than are counted at once: rare ones may be missing."
+    body = f'<div class="card"><div class="key">{key}</div>{table}</div>'
+    return _section("Stance toward the top targets", body, note)
 
 
 def _stance_row(target: str, counts: Counts) -> str:

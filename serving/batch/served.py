@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
+from threading import Lock
 
 from serving.batch.errors import BatchError, UsageError, failure
 from serving.batch.model import ModelId
@@ -68,6 +69,7 @@ class ServiceTagger:
     def __init__(self, client: KhabarClient) -> None:
         self.client = client
         self._faults = 0
+        self._counting = Lock()
 
     def tag(
         self, articles: Sequence[Article], max_code_points: int | None = None
@@ -86,14 +88,17 @@ class ServiceTagger:
             if len(articles) > 1:
                 raise
             return [Prediction(articles[0].id, error=self._refusal(error))]
-        self._faults = 0
+        with self._counting:
+            self._faults = 0
         return answers
 
     def _refusal(self, error: ClientError) -> str:
         if error.status in _OF_THE_ARTICLE:
             return error.message.removeprefix("articles[0:1]: ")
-        self._faults += 1
-        if self._faults == MAX_FAULTS:
+        with self._counting:
+            self._faults += 1
+            is_hopeless = self._faults >= MAX_FAULTS
+        if is_hopeless:
             raise BatchError(f"the service fails at one article after the other, last with {error}")
         return f"the service failed on it ({error.code})"
 

@@ -13,7 +13,8 @@ from hashlib import blake2b
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from serving.batch.errors import UsageError, extra
+from annotations.errors import KhabarError
+from serving.batch.errors import UsageError, extra, reason_of
 from serving.batch.folders import below, matches
 from serving.batch.options import InputFormat
 from serving.batch.store import LocalStore, RemoteStore, Store
@@ -37,7 +38,8 @@ _FORMATS: dict[str, InputFormat] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of the input; `name` is what the output calls it, and says nothing of the machine.
+    """A file of the input; `name` is what the output calls it. It says nothing of the machine,
+    unless two of an input would have the same: then names are whole paths.
 
     `format` None is found out by content, `size` None (bytes) is not known.
     """
@@ -119,6 +121,23 @@ def _of_name(
         filesystem, path = extra("fsspec.core").url_to_fs(name)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{name}: {error}") from None
+    try:
+        return _found(name, filesystem, path, given, output, left_out)
+    except Exception as error:
+        if isinstance(error, KhabarError) or _is_local(filesystem):
+            raise
+        raise _unreadable(name, error) from None
+
+
+def _found(
+    name: str,
+    filesystem: Any,
+    path: str,
+    given: InputFormat | None,
+    output: Store | None,
+    left_out: Counter[str],
+) -> list[Source]:
+    """The sources of an input by its path on a filesystem."""
     is_output = _below_output(filesystem, output)
 
     def leave_out(place: str) -> None:
@@ -265,10 +284,13 @@ def _of_file(name: str, filesystem: Any, path: str, given: InputFormat | None) -
         with filesystem.open(path, "rb"):
             pass
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"{name}: cannot be read ({reason}); give a file or folder") from None
+        raise _unreadable(name, error) from None
     name = _printable(PurePosixPath(path).name)
     return Source(name, path, given or _format(path), info.get("size"), filesystem)
+
+
+def _unreadable(name: str, error: Exception) -> UsageError:
+    return UsageError(f"{name}: cannot be read ({reason_of(error)}); give a file or folder")
 
 
 def _format(path: str) -> InputFormat | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from serving.batch.errors import BatchError, UsageError, extra
+from serving.batch.errors import BatchError, UsageError, extra, reason_of
 
 
 class Store(Protocol):
@@ -96,12 +96,17 @@ class LocalStore:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise _cannot_write(f"{self.root}/{name}", error) from None
+                raise _failed(f"{self.root}/{name}", error) from None
             raise
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
-        return (self.root / name).read_bytes()
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _failed(f"{self.root}/{name}", error) from None
 
     def size(self, name: str) -> int | None:
         """See `Store.size`."""
@@ -131,7 +136,7 @@ class LocalStore:
         except (FileExistsError, NotADirectoryError) as error:
             raise UsageError(f"{self.root}: {error.strerror}; give a folder") from None
         except OSError as error:
-            raise _cannot_write(str(self.root), error) from None
+            raise _failed(str(self.root), error) from None
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -153,43 +158,62 @@ class RemoteStore:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store.write`."""
-        try:
+        with self._failing_at(name):
             self.filesystem.makedirs(f"{self.root}/{name}".rpartition("/")[0], exist_ok=True)
             self.filesystem.pipe_file(f"{self.root}/{name}", data)
-        except OSError as error:
-            raise _cannot_write(f"{self.name}/{name}", error) from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """See `Store.writing`."""
+        path = f"{self.root}/{name}"
         try:
-            with self.filesystem.open(f"{self.root}/{name}", "wb") as file:
+            with self.filesystem.open(path, "wb") as file:
                 yield file
-        except OSError as error:
-            raise _cannot_write(f"{self.name}/{name}", error) from None
+        except BaseException as error:
+            with suppress(Exception):  # half of it is there: an fsspec file is put when it closes
+                self.filesystem.rm_file(path)
+            if isinstance(error, OSError):
+                raise _failed(f"{self.name}/{name}", error) from None
+            raise
 
     def read(self, name: str) -> bytes:
         """See `Store.read`."""
-        data: bytes = self.filesystem.cat_file(f"{self.root}/{name}")
-        return data
+        with self._failing_at(name, FileNotFoundError):
+            data: bytes = self.filesystem.cat_file(f"{self.root}/{name}")
+            return data
 
     def size(self, name: str) -> int | None:
         """See `Store.size`."""
         try:
-            return int(self.filesystem.size(f"{self.root}/{name}"))
+            with self._failing_at(name, FileNotFoundError):
+                return int(self.filesystem.size(f"{self.root}/{name}"))
         except FileNotFoundError:
             return None
 
     def names(self, folder: str = "") -> list[str]:
         """See `Store.names`."""
         begin = len(self.root.lstrip("/")) + 1
-        found = self.filesystem.find(f"{self.root}/{folder}".rstrip("/"))
+        with self._failing_at(folder):
+            found = self.filesystem.find(f"{self.root}/{folder}".rstrip("/"))
         return sorted(path.lstrip("/")[begin:] for path in found)
 
     def delete(self, name: str) -> None:
         """See `Store.delete`."""
         if self.size(name) is not None:
-            self.filesystem.rm_file(f"{self.root}/{name}")
+            with self._failing_at(name):
+                self.filesystem.rm_file(f"{self.root}/{name}")
+
+    @contextmanager
+    def _failing_at(self, name: str, *answered: type[Exception]) -> Iterator[None]:
+        """Whatever the filesystem raises becomes an error that names the file, but for what the
+        caller has an answer to.
+        """
+        try:
+            yield
+        except answered:
+            raise
+        except Exception as error:  # a missing login, say, is no OSError
+            raise _failed(f"{self.name}/{name}".rstrip("/"), error) from None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -209,8 +233,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _cannot_write(where: str, error: OSError) -> BatchError:
-    reason = error.strerror or type(error).__name__
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _failed(where: str, error: Exception) -> BatchError:
+    reason = reason_of(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BatchError(f"{where}: {reason}; free some space and start the same command again")
     return BatchError(f"{where}: {reason}; mend this or give another output")

@@ -30,13 +30,15 @@ class Tally(Generic[Key]):
         self.counts: Counter[Key] = Counter()
         self.capacity, self.exact = capacity, True
 
-    def add(self, key: Key, count: int = 1) -> None:
-        """Count a key."""
+    def add(self, key: Key, count: int = 1) -> bool:
+        """Count a key; true when the rarest were let go."""
         self.counts[key] += count
-        if len(self.counts) > self.capacity:
-            ranked = sorted(self.counts.items(), key=lambda item: (-item[1], str(item[0])))
-            self.counts = Counter(dict(ranked[: self.capacity // 2]))
-            self.exact = False
+        if len(self.counts) <= self.capacity:
+            return False
+        ranked = sorted(self.counts.items(), key=lambda item: (-item[1], str(item[0])))
+        self.counts = Counter(dict(ranked[: self.capacity // 2]))
+        self.exact = False
+        return True
 
     def top(self, number: int) -> list[tuple[Key, int]]:
         """The most frequent, the first in alphabet of equals."""
@@ -53,7 +55,7 @@ class Summary:
         self.names: Tally[tuple[str, str]] = Tally()  # articles that name it
         self.mentions: Tally[tuple[str, str]] = Tally()
         self.targets: Tally[str] = Tally()
-        self.stances: Counter[tuple[str, str]] = Counter()
+        self.stances: Counter[tuple[str, str]] = Counter()  # of the targets that are counted
         self.confidence = {kind: [0] * _BINS for kind in ("entities", "topics", "stances")}
         self.rejects: Counter[str] = Counter()
         self.first_rejects: list[dict[str, Any]] = []
@@ -75,12 +77,11 @@ class Summary:
             self.topics[topic["label"]] += 1
             self._sure("topics", topic["confidence"])
         for stance in result["stances"]:
-            self.targets.add(stance["target"])
             self.stances[stance["target"], stance["label"]] += 1
             self._sure("stances", stance["confidence"])
-        if len(self.stances) > _MAX_COUNTED:
-            kept = self.targets.counts.keys()
-            self.stances = Counter({k: n for k, n in self.stances.items() if k[0] in kept})
+            if self.targets.add(stance["target"]):
+                kept = self.targets.counts.keys()
+                self.stances = Counter({k: n for k, n in self.stances.items() if k[0] in kept})
 
     def add_reject(self, reject: Mapping[str, Any]) -> None:
         """Count a reject; its row stays where it is."""
@@ -112,6 +113,7 @@ class Summary:
                 }
                 for target, _ in self.targets.top(_TOP_TARGETS)
             },
+            "top_targets_exact": self.targets.exact,
             "confidence": self.confidence,
         }
 
