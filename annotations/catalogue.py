@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 import configs
 from annotations.errors import ConfigError, FormatError
+from annotations.hashes import sha256
 from annotations.labels import label_schema
 
 DATA_VARIABLE = "KHABAR_DATA"
@@ -105,9 +105,3 @@ def corpus_file(name: str, path: str) -> Path:
             f"configs/data/{name}.yaml from {corpus.source}"
         )
     return file
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from annotations.catalogue import sha256
 from annotations.clitics import NameLexicon
 from annotations.errors import KhabarError
+from annotations.hashes import sha256
 from annotations.text import Normalization
 from serving.chain import Transitions
 from serving.decoding import Floats, Scheme, label_probabilities

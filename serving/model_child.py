@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from annotations.catalogue import sha256
 from annotations.errors import KhabarError
+from annotations.hashes import sha256
 from serving import logs
 from serving.bundle import MANIFEST
 from serving.prediction import Article, Prediction

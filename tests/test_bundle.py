@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from annotations.errors import KhabarError
-from serving.bundle import FORMAT, Bundle, BundleError, Head, sha256, write_manifest
+from annotations.hashes import sha256
+from serving.bundle import FORMAT, Bundle, BundleError, Head, write_manifest
 from serving.tagger import Tagger
 
 

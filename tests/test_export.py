@@ -19,8 +19,9 @@ import training.export.onnx_export
 from annotations.catalogue import catalogue
 from annotations.clitics import NameLexicon
 from annotations.errors import ConfigError
+from annotations.hashes import sha256
 from annotations.seed import seed_text
-from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head, sha256
+from serving.bundle import CARD, LEXICON, MODEL, TOKENIZER, Bundle, Head
 from serving.runtime import OnnxBackend
 from serving.tagger import Tagger
 from tests.small_disk import small_files

@@ -13,7 +13,8 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 
-from serving.bundle import DEFAULT_FOLDER, Bundle, BundleError, Manifest, sha256, write_manifest
+from annotations.hashes import sha256
+from serving.bundle import DEFAULT_FOLDER, Bundle, BundleError, Manifest, write_manifest
 from serving.model_store import ALIAS, StoreError, bento_bundle, bundle_tag, store_bundle
 
 

@@ -9,8 +9,8 @@ import pytest
 import configs
 from annotations.catalogue import catalogue
 from annotations.errors import ConfigError
+from annotations.hashes import sha256
 from annotations.labels import label_schema
-from serving.bundle import sha256
 from tests.test_settings import MINIMAL, write
 from training.evaluation.development import DEV_SPLITS
 from training.preparation import recipe_heads

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import configs
-from annotations.catalogue import sha256
 from annotations.errors import ConfigError
+from annotations.hashes import sha256
 from serving.bundle import Bundle
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder

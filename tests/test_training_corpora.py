@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from annotations.catalogue import corpus_file
 from annotations.conll import Sentence, sentence_document
 from annotations.errors import FormatError
+from annotations.hashes import sha256
 from annotations.jsonl import write_documents
 from annotations.matching import shared_words
 from annotations.schema import Document, Span
 from annotations.seed import seed_document
 from annotations.text import sentences
-from serving.bundle import sha256
 from training.claim_corpora import unrelated_claims
 from training.corpora import (
     conll_documents,

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from annotations.authored import authored_documents
-from annotations.catalogue import sha256
 from annotations.conll import sentence_document
+from annotations.hashes import sha256
 from annotations.seed import seed_document, seed_text
 from serving.bundle import DEFAULT_FOLDER, MANIFEST, MODEL, Bundle, Head
 from serving.runtime import Floats, Ints

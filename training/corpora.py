@@ -15,7 +15,7 @@ import numpy as np
 
 from annotations.ant import ant_passages
 from annotations.authored import authored_documents
-from annotations.catalogue import corpus_file, corpus_named, sha256
+from annotations.catalogue import corpus_file, corpus_named
 from annotations.conll import (
     Sentence,
     parse_sentences,
@@ -25,6 +25,7 @@ from annotations.conll import (
 )
 from annotations.corpora import read_corpus, read_topics
 from annotations.errors import FormatError
+from annotations.hashes import sha256
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
 from annotations.text import normalize

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from annotations.catalogue import sha256
+from annotations.hashes import sha256
 from serving.batch.errors import UsageError
 from serving.bundle import MANIFEST, Bundle
 

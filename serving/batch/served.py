@@ -71,9 +71,7 @@ class ServiceTagger:
         self._faults = 0
         self._counting = Lock()
 
-    def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
-    ) -> list[Prediction]:
+    def tag(self, articles: Sequence[Article]) -> list[Prediction]:
         """A prediction an article, in order.
 
         What an article is refused for is the error of its prediction; where several were sent the

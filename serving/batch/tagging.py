@@ -20,9 +20,7 @@ _CHUNK_CODE_POINTS = 100_000
 class TagsArticles(Protocol):
     """The Tagger, or what answers like it."""
 
-    def tag(
-        self, articles: Sequence[Article], max_code_points: int | None = None
-    ) -> Sequence[Prediction]:
+    def tag(self, articles: Sequence[Article]) -> Sequence[Prediction]:
         """A prediction an article, in order."""
         ...
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from annotations.catalogue import sha256
+from annotations.hashes import sha256
 from serving.bundle import MANIFEST
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder

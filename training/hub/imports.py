@@ -22,8 +22,8 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from annotations.catalogue import sha256
 from annotations.errors import KhabarError
+from annotations.hashes import sha256
 from annotations.text import Normalization
 from serving.bundle import (
     DEFAULT_FOLDER,
