@@ -17,10 +17,12 @@ import threading
 import time
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
+from bentoml._internal.configuration.containers import BentoMLContainer
 from prometheus_client import REGISTRY
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -148,7 +150,10 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
     threading.Thread(target=announce, args=(address, port), daemon=True).start()
     server: Any = NewsService  # the decorator makes it a Service, which mypy cannot see
     leave_folder(server)
-    server.serve_http(host=address, port=port)
+    with TemporaryDirectory(prefix="khabar-metrics-", ignore_cleanup_errors=True) as folder:
+        # by default all services of a user share one folder, which each empties when it starts
+        BentoMLContainer.prometheus_multiproc_dir.set(folder)
+        server.serve_http(host=address, port=port)
 
 
 def require_bentoml_home() -> None:

@@ -100,6 +100,7 @@ def served(folder: Path, *arguments: str, **environment: str) -> Iterator[Served
     port = free_port()
     log = folder / "serve.log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("KHABAR_")}
+    env["BENTOML_HOME"] = str(folder / "bentoml")
     command = [sys.executable, "-m", "khabar", "serve", "--port", str(port), *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -188,6 +188,15 @@ def test_a_title_that_says_nothing_changes_nothing(tagger: Tagger, title: str) -
     assert claim(tagger, text, title) == claim(tagger, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "title"), [(PLAIN, "القوات " * 600), (f"{'القوات ' * 300}. {'القائم ' * 300}.", None)]
+)
+def test_of_a_title_or_mention_that_is_too_long_a_windowful_is_judged(
+    default_tagger: Tagger, text: str, title: str | None
+) -> None:
+    assert stance(default_tagger, text, title).about == "القوات"
+
+
 def room(encoder: TextEncoder, tagger: Tagger) -> int:
     return tagger.bundle.manifest.pair_max_pieces - encoder.window.size - 2
 

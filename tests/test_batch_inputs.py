@@ -45,6 +45,7 @@ LONG = zstandard.ZstdCompressor(
         ("a.json", JSONL.encode()),
         ("a.json.gz", gzip.compress(JSONL.encode())),
         ("a.csv", f'id,text\r\na,"{TEXT}"\r\nb,{TEXT}\r\n'.encode()),
+        ("a.csv", f"id,text\na,{TEXT}\n\nb,{TEXT}\n\n".encode()),
         ("a.tsv", f"text\tid\n{TEXT}\ta\n{TEXT}\tb".encode()),
     ],
 )

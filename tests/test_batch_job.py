@@ -40,6 +40,16 @@ def test_every_row_is_an_answer_or_a_reject_in_the_order_of_the_input(tmp_path: 
     assert (outcome.articles, outcome.rejects, outcome.parts) == (4, 5, 3)
 
 
+@pytest.mark.parametrize("code_points", [100_000, 50])
+def test_a_part_that_is_tagged_in_several_calls_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_points: int
+) -> None:
+    monkeypatch.setattr("serving.batch.tagging._CHUNK_CODE_POINTS", code_points)
+    given = write_jsonl(tmp_path / "a.jsonl", ["وصل محمد إلى بغداد"] * 130)
+    assert run([given], tmp_path / "out", part_rows=200).parts == 1
+    assert [r["id"] for r in results(tmp_path / "out")] == [f"a{i}" for i in range(130)]
+
+
 def test_answers_are_those_of_the_api_with_their_place(tmp_path: Path, given: Path) -> None:
     run([given], tmp_path / "out", targets=("محمد",))
     first = results(tmp_path / "out")[0]

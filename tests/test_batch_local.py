@@ -33,6 +33,7 @@ from annotations.errors import KhabarError
 from serving.batch.errors import BatchError
 from serving.batch.local import LocalEngine
 from serving.batch.options import BatchOptions
+from tests.waiting import wait_until
 
 TEXTS = [f"وصل محمد إلى بغداد {'يوما ' * (i % 5)}" for i in range(60)]
 OPTIONS = BatchOptions(part_rows=4)
@@ -129,8 +130,7 @@ def test_a_job_that_is_killed_again_and_again_ends_as_if_it_never_was(
         process.kill()
         process.wait()
     assert len(workers) >= 2 * len(kills)
-    while any(map(alive, workers)):  # they end by themselves
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(alive, workers)))  # they end by themselves
     assert start_job(given, output, 0).wait() == 0
     run([given], whole, bundle=bundle, part_rows=4)
     assert tree(output) == tree(whole)

@@ -40,7 +40,7 @@ def mixed_articles(count: int = 64) -> list[Article]:
             Article(
                 text,
                 id=str(i),
-                title="القوات في القائم" if i % 5 == 0 else None,
+                title=SENTENCES[i // 5] if i % 5 == 0 else None,
                 targets=("القوات العراقية",) if asked else (),
                 claims=("القوات دخلت القائم",) if asked else (),
             )

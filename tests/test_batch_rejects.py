@@ -75,6 +75,18 @@ def test_a_truncated_file_gives_what_is_left_and_says_so(
     assert name.endswith("zst") or len(whole) > 100  # a frame may be one block
 
 
+def test_the_row_in_which_a_truncated_table_ends_is_no_article(tmp_path: Path) -> None:
+    noise = Random(7)
+    texts = ["".join(noise.choices("ابتثجحخد ", k=400)) for _ in range(40)]
+    rows = "".join(f"{i},{text}\n" for i, text in enumerate(texts))
+    content = gzip.compress(f"id,text\n{rows}".encode())
+    *whole, cut, end = read(write(tmp_path / "a.csv.gz", content[: len(content) * 3 // 4]))
+    assert len(whole) > 20
+    assert whole == [Article(text, id=str(i)) for i, text in enumerate(texts[: len(whole)])]
+    assert cut == ("not_csv", "a.csv.gz", len(whole) + 2)
+    assert end == ("truncated", "a.csv.gz", None)
+
+
 def test_damaged_data_is_named(tmp_path: Path) -> None:
     content = bytearray(gzip.compress(JSONL.encode() * 100))
     content[40] ^= 0xFF

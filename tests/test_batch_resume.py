@@ -141,6 +141,15 @@ def test_an_output_of_another_format_is_not_gone_on_with(tmp_path: Path, given: 
         run([given], tmp_path / "out")
 
 
+def test_a_damaged_manifest_is_told_with_the_way_out(tmp_path: Path, given: Path) -> None:
+    run([given], tmp_path / "out")
+    manifest = tmp_path / "out" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:20])
+    with pytest.raises(UsageError, match="damaged; begin anew with --restart"):
+        run([given], tmp_path / "out")
+    assert run([given], tmp_path / "out", restart=True).articles == 7
+
+
 def test_another_bundle_is_refused(tmp_path: Path, given: Path) -> None:
     run([given], tmp_path / "out")
     other = fake_bundle(tmp_path / "other", content='{"retrained": true}')

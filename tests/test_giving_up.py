@@ -15,6 +15,7 @@ from serving.prediction import Article, Prediction
 from serving.queue import CallersGoneError, Gone, TokenQueue
 from serving.tagger import Tagger
 from tests.served import JSON, Served, served
+from tests.waiting import wait_until
 
 WAIT_S = 60
 SHORT = Article("زار الرئيس محمد مرسي بغداد.", "short")
@@ -30,10 +31,7 @@ def test_a_queue_tells_when_the_callers_have_gone_and_counts_nothing() -> None:
         if articles[0].id == "short":
             return [Prediction(article.id) for article in articles]
         begun.set()
-        until = time.monotonic() + WAIT_S
-        while not gone():
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_until(gone)
         raise CallersGoneError("given up")
 
     queue = TokenQueue(
@@ -115,14 +113,10 @@ def test_callers_that_leave_long_articles_behind_hold_nobody_up(service: Served)
     callers = [service.connect() for _ in range(4)]
     for caller in callers:
         caller.request("POST", "/v1/tag", body, JSON)
-    time.sleep(1)
-    assert running_pieces(service) > 10_000
+    wait_until(lambda: running_pieces(service) > 10_000)
     for caller in callers:
         caller.close()
-    until = time.monotonic() + WAIT_S
-    while running_pieces(service):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: running_pieces(service) == 0)
     assert service.tag("محمد")[0] == 200
     assert "fault" not in service.told() and "Traceback" not in service.told()
 

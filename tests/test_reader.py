@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_a_long_text_takes_several_batches_of_several_windows(
     assert len(backend.sizes) > 2 and max(rows for rows, _ in backend.sizes) > 2
     assert sum(rows for rows, _ in backend.sizes) == len(reading.encoded.windows)
     assert all(rows * pieces <= MAX_BATCH_TOKENS for rows, pieces in backend.sizes)
+
+
+@pytest.mark.parametrize(("invariant", "rows"), [(True, [3]), (False, [1, 1, 1])])
+def test_texts_share_a_batch_only_where_the_bundle_is_batch_invariant(
+    bundle: Bundle, backend: EchoBackend, invariant: bool, rows: list[int]
+) -> None:
+    manifest = bundle.manifest.model_copy(update={"batch_invariant": invariant})
+    Reader(replace(bundle, manifest=manifest), backend).read_many(["القائم"] * 3)
+    assert [size for size, _ in backend.sizes] == rows
 
 
 def test_the_scores_of_a_text_are_the_mean_of_its_windows_by_what_they_own(reader: Reader) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import anyio
@@ -16,6 +15,7 @@ from serving.desk import Desk, State
 from serving.model_process import ModelProcessError
 from serving.settings import serve_settings
 from tests.fake_tagger import FakeTagger
+from tests.waiting import wait_until
 from tests.worker import desk_of, post
 
 
@@ -27,10 +27,8 @@ def test_health_and_the_page_answer_while_articles_are_read(
     callers = [threading.Thread(target=post, args=(client, "محمد")) for _ in range(number)]
     for i, caller in enumerate(callers, 1):
         caller.start()
-        while tagger.running < min(
-            i, serve_settings().reading_threads
-        ):  # the others find them all busy
-            time.sleep(0.01)
+        # the others find them all busy
+        wait_until(lambda i=i: tagger.running >= min(i, serve_settings().reading_threads))
     try:
         for path in ("/livez", "/readyz", "/", "/v1/model"):
             assert client.get(path).status_code == 200
@@ -51,13 +49,10 @@ def test_a_full_queue_says_when_to_come_back(client: TestClient, tagger: FakeTag
     ]
     for i, caller in enumerate(callers, 1):
         caller.start()
-        while tagger.running < min(
-            i, limits.reading_threads
-        ):  # else the next one finds this one waiting
-            time.sleep(0.01)
+        # else the next one finds this one waiting
+        wait_until(lambda i=i: tagger.running >= min(i, limits.reading_threads))
     try:
-        while desk_of().queue.load.waiting_pieces < limits.max_waiting_pieces:
-            time.sleep(0.01)
+        wait_until(lambda: desk_of().queue.load.waiting_pieces >= limits.max_waiting_pieces)
         answer = post(client, "محمد")
     finally:
         tagger.hold.set()

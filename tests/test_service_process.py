@@ -23,11 +23,13 @@ import pytest
 
 from serving.bundle import DEFAULT_FOLDER, MODEL
 from tests.served import Served, served
+from tests.waiting import wait_until
 
 SECRET = "سرّ"
 ARTICLE = f"أعلنت وزارة الصحة في عمان يوم الأحد خطة جديدة {SECRET} لدعم المستشفيات. " * 40
 # its own, smaller limits than the service of the other tests has
 LIMITS = "body_timeout_s: 2\nmax_waiting_pieces: 2000\nbatch_pieces: 1000\nlogs: json\n"
+WAIT_S = 60
 CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 
 
@@ -128,8 +130,7 @@ def test_a_signal_under_load_loses_nothing_that_was_accepted(
     with served(tmp_path, KHABAR_SETTINGS=own_settings(tmp_path)) as service:
         with ThreadPoolExecutor(9) as callers:
             accepted = [callers.submit(service.tag, f"{i} {ARTICLE}") for i in range(8)]
-            while waiting_articles(service) < 1:
-                time.sleep(0.01)
+            wait_until(lambda: waiting_articles(service) >= 1)
             os.kill(service.process.pid, number)
             late = callers.submit(refusal_while_stopping, service)
             for future in accepted:
@@ -155,13 +156,15 @@ def own_settings(folder: Path) -> str:
 
 def refusal_while_stopping(service: Served) -> str:
     """What a newcomer is told once the service is stopping."""
-    while True:
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
         try:
             status, answer = service.tag("محمد")
         except (OSError, http.client.HTTPException):
             return "closed"
         if status != 200:
             return str(answer["error"]["code"])
+    return "served on"
 
 
 def test_a_damaged_bundle_is_told_and_nothing_starts(tmp_path: Path) -> None:

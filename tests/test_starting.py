@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.serving import ensure_prometheus_dir
 
 from annotations.errors import ConfigError
 from serving import service
@@ -28,6 +29,7 @@ from serving.settings import (
     read_settings,
     serve_settings,
 )
+from tests.served import free_port
 
 
 def test_the_shipped_settings_are_the_limits_of_the_contract() -> None:
@@ -195,3 +197,25 @@ def test_a_folder_that_is_no_bundle_is_told_before_anything_starts(
     with pytest.raises(BundleError, match=r"no bundle\.json"):
         service.serve(bundle=tmp_path)
     assert bundle_folder() == tmp_path.resolve()
+
+
+def test_services_of_one_user_keep_their_metrics_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+    BentoMLContainer.prometheus_multiproc_dir.set(str(tmp_path))  # that of the user
+
+    def start(**_: object) -> None:
+        folders.append(Path(ensure_prometheus_dir()))  # as BentoML does when it starts
+        (folders[-1] / "counter_1.db").touch()
+        if len(folders) == 1:
+            service.serve(port=free_port())
+        assert (folders[0] / "counter_1.db").exists()
+
+    monkeypatch.setenv(BUNDLE_VARIABLE, "")
+    monkeypatch.setattr(service, "announce", lambda *_: None)
+    monkeypatch.setattr("serving.logs.configure", lambda _: None)
+    monkeypatch.setattr(service.NewsService, "serve_http", start)
+    service.serve(port=free_port())
+    BentoMLContainer.prometheus_multiproc_dir.reset()
+    assert folders[0] != folders[1] and not any(folder.exists() for folder in folders)

@@ -190,7 +190,10 @@ def test_no_articles_give_no_predictions(real: Tagger) -> None:
     assert real.tag([]) == []
 
 
-def test_an_answer_does_not_depend_on_the_neighbours(real: Tagger) -> None:
+def test_an_answer_does_not_depend_on_the_neighbours(
+    real: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.tagger.GROUP_CODE_POINTS", 500)  # several groups, some of several
     texts = [seed_text()[i : i + 30 + 97 * i] for i in range(0, 24)]
     articles = [Article(t, str(i), targets=("القوات",)) for i, t in enumerate(texts)]
     together = real.tag(articles)
