@@ -180,9 +180,11 @@ def test_a_signal_exits_with_130_and_the_job_goes_on(
                 yield part
 
     words = ("--part-rows", 1, given, tmp_path / "out")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup has it ignored
     with monkeypatch.context() as patch:
         patch.setattr("serving.batch.engines.LocalEngine", lambda b, options, w: Signalled(options))
         done = Done(*words)
+    signal.signal(signal.SIGINT, before)
     assert done.status == 130
     assert done.err.endswith("out: interrupted; start the same command to go on\n")
     assert "in 3 parts (1 were done already)" in Done(*words).out

@@ -169,3 +169,24 @@ def test_an_error_of_a_document_names_its_file(
         (tmp_path / name).write_text(content)
     with pytest.raises(FormatError, match=words):
         list(read_folder(tmp_path, Counter()))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".ann"])
+def test_a_file_in_another_encoding_is_told(tmp_path: Path, suffix: str) -> None:
+    for end in (".txt", ".ann"):
+        encoding = "cp1256" if end == suffix else "utf-8"
+        (tmp_path / f"a{end}").write_bytes("T1\tGPE 0 4\tعمان".encode(encoding))
+    with pytest.raises(FormatError, match=rf"a\{suffix}: not UTF-8"):
+        list(read_folder(tmp_path, Counter()))
+
+
+def test_lines_of_windows_and_a_note_that_is_a_number_are_read() -> None:
+    lines = [
+        "T1\tTarget 13 17\tسالم\r",
+        "A1\tStance T1 favor\r",
+        "#1\tAnnotatorNotes T1\tholder: 7\r",
+    ]
+    notes: Counter[str] = Counter()
+    document = from_ann(TEXT, lines, {"id": "a"}, "a.ann", notes)
+    assert document.stances == (Stance("سالم", "favor", 13, 17, holder="7"),)
+    assert not notes

@@ -116,6 +116,14 @@ def test_documents_come_back_as_they_were(found: list[Document]) -> None:
     assert list(parse_markup(written.split("\n"), "a")) == found
 
 
+@pytest.mark.parametrize("words", ["-", "holder: علي", "scope: عمان", "\\\\", "ا|ب", "ا#2"])
+def test_evidence_that_reads_like_markup_comes_back(words: str) -> None:
+    text = f"عمان {words}"
+    stance = Stance("عمان", "favor", 0, 4, evidence=((5, len(text)),))
+    document = Document("d", text, stances=(stance,))
+    assert list(parse_markup(to_markup(document).split("\n"), "a")) == [document]
+
+
 def test_the_seed_survives_a_file(tmp_path: Path) -> None:
     path = tmp_path / "seed.markup"
     assert write_markup(path, [seed_document(), seed_document()]) == 2

@@ -97,7 +97,7 @@ def test_it_steps_back_for_the_worker_and_ignores_the_signals_of_a_group(
     model: ModelProcess,
 ) -> None:
     child = child_of(model)
-    assert child.nice() == psutil.Process().nice() + model_child.NICE
+    assert child.nice() == min(psutil.Process().nice() + model_child.NICE, 19)
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGTERM)
     assert len(model.tag(ARTICLES)) == len(ARTICLES)
@@ -245,3 +245,22 @@ def test_no_child_outlives_a_worker_that_is_killed_whatever_it_reads(work: str) 
     worker.kill()
     worker.wait()
     child.wait(30)
+
+
+def test_a_caller_that_fails_while_it_waits_leaves_no_answer_to_the_next(
+    model: ModelProcess, default_tagger: Tagger
+) -> None:
+    looks = 0
+
+    def fails() -> bool:  # not before the child has its articles
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise ValueError("of the caller")
+        return False
+
+    child = child_of(model)
+    with pytest.raises(ValueError, match="of the caller"):
+        model.tag(ARTICLES * 20, gone=fails)
+    assert model.tag(ARTICLES) == default_tagger.tag(ARTICLES)
+    assert child_of(model) != child
