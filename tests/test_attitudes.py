@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.text import sentences
-from serving.attitudes import MAX_EVIDENCE, combine
+from serving.attitudes import MAX_EVIDENCE, MAX_SENTENCES, combine
 from serving.bundle import Bundle, Head
 from serving.encoding import TextEncoder
 from serving.prediction import Article
+from serving.runtime import Floats, Ints
 from serving.tagger import Tagger
 from tests.conftest import RandomBackend
 from tests.keyword_backend import (
     AGAINST,
+    CONTRA,
     FOR,
     PLAIN,
     PRO,
@@ -280,3 +282,24 @@ def test_evidence_is_always_whole_sentences(
         assert len(found.evidence) == len(set(found.evidence))
         assert set(found.evidence) <= set(sentences(text)) and len(found.evidence) <= MAX_EVIDENCE
         assert bool(found.evidence) == (found.label not in ("neutral", "other"))
+
+
+def test_a_claim_is_asked_of_so_many_sentences_and_no_more(tagger: Tagger) -> None:
+    judged = 0
+
+    class Counting(KeywordBackend):
+        def run(self, ids: Ints, mask: Ints, segments: Ints) -> dict[str, Floats]:
+            nonlocal judged
+            judged += int((segments == 2).any(axis=1).sum())
+            return super().run(ids, mask, segments)
+
+    counting = Tagger(tagger.bundle, Counting(tagger.bundle))
+    for number, asked in ((MAX_SENTENCES - 1, MAX_SENTENCES - 1), (100, MAX_SENTENCES)):
+        judged = 0
+        claim(counting, " ".join([PLAIN] * number))
+        assert judged == asked
+
+
+def test_a_sentence_is_read_to_the_last_piece_of_its_last_word(tagger: Tagger) -> None:
+    assert len(tagger.reader.encoder.pieces(CONTRA)) > 1
+    assert claim(tagger, f"{PLAIN} القوات {CONTRA}").label == claim(tagger, AGAINST).label

@@ -31,7 +31,7 @@ QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(Heal
 
 @QUICK
 @given(texts=TEXTS, limits=LIMITS)
-@example(texts=["محمد زار محمد"] * 2, limits=RequestLimits(8, 600, 10))
+@example(texts=["محمد زار محمد " * 3] * 2, limits=RequestLimits(8, 600, 20))
 def test_parcels_hold_every_article_once_and_no_more_than_fits(
     texts: list[str], limits: RequestLimits
 ) -> None:
