@@ -148,6 +148,11 @@ class Manifest(_Settings):
         return self
 
 
+def bundle_digest(folder: Path) -> str:
+    """The sha256 of a bundle's `bundle.json`, which itself holds that of every other file."""
+    return sha256(folder / MANIFEST)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle on disk."""
@@ -191,8 +196,8 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """The sha256 of `bundle.json`, which itself holds that of every other file."""
-        return sha256(self.folder / MANIFEST)
+        """See `bundle_digest`."""
+        return bundle_digest(self.folder)
 
     def head(self, name: str) -> Head:
         """A head by its name."""

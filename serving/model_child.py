@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from annotations.errors import KhabarError
-from annotations.hashes import sha256
 from serving import logs
-from serving.bundle import MANIFEST
+from serving.bundle import bundle_digest
 from serving.prediction import Article, Prediction
 
 if TYPE_CHECKING:  # a worker, which knows these messages, does without ONNX Runtime
@@ -97,7 +96,7 @@ def main() -> None:
 
     try:
         tagger = Tagger.from_bundle(Path(folder), threads=1, device=cast("Device", device))
-        loaded = Loaded(sha256(Path(folder) / MANIFEST))
+        loaded = Loaded(bundle_digest(Path(folder)))
     except KhabarError as error:
         loaded = Loaded(problem=str(error))
     with suppress(OSError):

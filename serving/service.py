@@ -158,8 +158,6 @@ def serve(host: str | None = None, port: int | None = None, bundle: Path | None 
 
 def require_bentoml_home() -> None:
     """Refuse to start where BentoML cannot make the folder that it keeps its own files in."""
-    from bentoml._internal.configuration.containers import BentoMLContainer
-
     try:
         BentoMLContainer.bentoml_home.get()
     except OSError as error:

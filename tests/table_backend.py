@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,11 @@ class TableBackend:
 
 
 Knowing = Callable[..., Tagger]
+
+
+def with_heads(bundle: Bundle, *heads: Head) -> Bundle:
+    """A bundle with other heads."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"heads": heads}))
 
 
 def knowing_taggers(bundle: Bundle) -> Knowing:

@@ -30,10 +30,10 @@ from annotations.errors import MissingExtraError
 from serving.batch.cluster import RayEngine, Reader
 from serving.batch.engines import Wanted, chosen_engine
 from serving.batch.errors import BatchError, UsageError
-from serving.batch.model import ModelId, bundle_digest
+from serving.batch.model import ModelId
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
-from serving.bundle import DEFAULT_FOLDER, Bundle
+from serving.bundle import DEFAULT_FOLDER, Bundle, bundle_digest
 from serving.cores import usable_cores
 
 TEXTS = [f"وصل محمد إلى بغداد {'يوما ' * (i % 5)}" for i in range(40)]

@@ -3,7 +3,6 @@ and what it does not know is counted.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from annotations.convert import Conversion
 from annotations.errors import KhabarError
 from annotations.jsonl import read_documents, write_documents
 from annotations.schema import Document, Span
-from serving.bundle import Bundle, Head
+from serving.bundle import Bundle
 from tests.files import write
-from tests.table_backend import Knowing, knowing_taggers
+from tests.table_backend import Knowing, knowing_taggers, with_heads
 from training.evaluation.entity_questions import coarse_tagged
 from training.evaluation.files import evaluate
 
@@ -194,10 +193,6 @@ def test_khabar_jsonl_is_scored_in_exact_code_points(knowing: Knowing, tmp_path:
     ]
     write_documents(path, [first.with_entities(tuple(shifted)), *rest])
     assert evaluate("ner", path, tagger)["f1"] == 0.75
-
-
-def with_heads(bundle: Bundle, *heads: Head) -> Bundle:
-    return replace(bundle, manifest=bundle.manifest.model_copy(update={"heads": heads}))
 
 
 @pytest.mark.parametrize("person", ["PERS", "PER"])

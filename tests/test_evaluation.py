@@ -16,7 +16,7 @@ from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Span, Stance
 from serving.bundle import Bundle
 from tests.files import write
-from tests.table_backend import Knowing, knowing_taggers
+from tests.table_backend import Knowing, knowing_taggers, with_heads
 from training.evaluation.files import Task, evaluate, file_kind
 
 CONLL = "وأكد O\nالتحالف B-ORG\nبسوريا B-LOC\n"
@@ -338,13 +338,9 @@ def test_labels_that_the_head_lacks_are_told(
 
 
 def test_a_topic_head_of_another_name_is_scored(knowing: Knowing, tmp_path: Path) -> None:
-    tagger = knowing(labels={"topic": {"دخلت": "politics"}})
-    heads = tuple(
-        head.model_copy(update={"name": "category"}) if head.name == "topic" else head
-        for head in tagger.bundle.manifest.heads
-    )
-    manifest = tagger.bundle.manifest.model_copy(update={"heads": heads})
-    renamed = knowing_taggers(replace(tagger.bundle, manifest=manifest))
+    bundle = knowing().bundle
+    category = bundle.head("topic").model_copy(update={"name": "category"})
+    renamed = knowing_taggers(with_heads(bundle, bundle.head("khabar"), category))
     write_documents(tmp_path / "t.jsonl", [Document("a", "القوات دخلت", topic="politics")])
     known = renamed(labels={"category": {"دخلت": "politics"}})
     report = evaluate("topic", tmp_path / "t.jsonl", known)

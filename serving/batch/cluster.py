@@ -19,10 +19,10 @@ from typing import Any
 
 from serving.batch.errors import BatchError, UsageError, extra, failure
 from serving.batch.local import bundle_tagger
-from serving.batch.model import bundle_digest
 from serving.batch.options import BatchOptions
 from serving.batch.parts import Part
 from serving.batch.tagging import Beat, TaggedPart, TagsArticles, tag_part
+from serving.bundle import bundle_digest
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024  # of a cluster of our own: a few parts on their way
 _RETRIES = 1  # of a part over which an actor died

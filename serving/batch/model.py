@@ -6,12 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from annotations.hashes import sha256
 from serving.batch.errors import UsageError
-from serving.bundle import MANIFEST, Bundle
+from serving.bundle import Bundle, bundle_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,3 @@ class ModelId:
         if not isinstance(told, str):
             told = hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
         return cls(name, version, told)
-
-
-def bundle_digest(folder: Path) -> str:
-    """The digest of `bundle.json`, which itself holds those of all other files."""
-    return sha256(folder / MANIFEST)
