@@ -109,6 +109,20 @@ def test_an_adapted_encoder_guesses_better_and_is_a_hugging_face_folder(
     assert sum(part["texts"] for part in data["blocks"].values()) == data["texts"][str(news)]
 
 
+def test_an_encoder_learns_to_tell_replaced_pieces(
+    source: Path, news: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    short = adaptation(source, news, steps=40, learning_rate=3e-3)
+    out = adapt(short.model_copy(update={"objective": "replaced", "generator_layers": 1}), run)
+    rows = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    dev = [row for row in rows if "dev_loss" in row]
+    assert dev[-1]["dev_telling"] < dev[0]["dev_telling"] - 0.1
+    assert dev[-1]["dev_perplexity"] < dev[0]["dev_perplexity"]
+    before, after = load_encoder(source).state_dict(), load_encoder(out).state_dict()
+    assert before.keys() == after.keys() and not torch.equal(before[WORDS], after[WORDS])
+
+
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -143,12 +157,14 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"{path} did not come")
 
 
+@pytest.mark.parametrize("objective", ["masked", "replaced"])
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    source: Path, news: Path, tmp_path: Path
+    source: Path, news: Path, tmp_path: Path, objective: str
 ) -> None:
     settings = tmp_path / "settings.json"
     # a report that begins at a checkpoint is of the same steps in both
     short = adaptation(source, news)
+    short = short.model_copy(update={"objective": objective, "generator_layers": 1})
     steps = short.tracking.model_copy(update={"log_steps": 3})
     settings.write_text(short.model_copy(update={"tracking": steps}).model_dump_json(), "utf-8")
     whole = start(settings, tmp_path / "whole", 0)
@@ -225,7 +241,7 @@ def test_what_cannot_be_adapted_says_why(source: Path, news: Path, tmp_path: Pat
     with pytest.raises(EncoderError, match="head_warmup_steps is 12 of 12 steps"):
         adapt(adaptation(source, news, head_warmup_steps=12), tmp_path / "a")
     with pytest.raises(
-        EncoderError, match=r"has 2 layers, so optimiser\.freeze_layers cannot be 3"
+        ConfigError, match=r"optimiser\.freeze_layers is 3, the encoder has 2 layers"
     ):
         adapt(adaptation(source, news, freeze_layers=3), tmp_path / "b")
     long = adaptation(source, news).model_copy(update={"block_pieces": 100_000})

@@ -30,16 +30,17 @@ def layer_of(name: str, layers: int) -> int:
     return 0 if "embed" in name else layers
 
 
-def freeze(encoder: nn.Module, layers: int) -> None:
-    """Hold an encoder's embeddings and its lowest `layers` layers as they are; 0 holds nothing."""
+def freeze(encoder: nn.Module, layers: int, setting: str = "optimiser.frozen_layers") -> None:
+    """Hold an encoder's embeddings and its lowest `layers` layers as they are; 0 holds nothing.
+    `setting` is what the number is called where it was given.
+    """
     if not layers:
         return
     numbers = [found for name, _ in encoder.named_parameters() if (found := _LAYER.search(name))]
     depth = max((int(found[1]) + 1 for found in numbers), default=0)
     if layers > depth:
         raise ConfigError(
-            f"optimiser.frozen_layers is {layers}, the encoder has {depth} layers; freeze at most "
-            "as many"
+            f"{setting} is {layers}, the encoder has {depth} layers; freeze at most as many"
         )
     for name, weight in encoder.named_parameters():
         if layer_of(name, depth) <= layers:

@@ -1,4 +1,5 @@
-"""Adapting an encoder to Arabic news: masked-language-model training on running text.
+"""Adapting an encoder to Arabic news: masked-language-model training on running text, or
+replaced-token detection.
 
 From a config to RUN/encoder-adapted, a Hugging Face folder that a recipe's `encoder.source` takes.
 A run that was stopped anywhere goes on from its last checkpoint and ends with the same weights.
@@ -10,6 +11,7 @@ import json
 import logging
 import math
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from training.encoders.adaptation import (
 from training.encoders.language_model import MaskedLanguageModel
 from training.encoders.masking import Blocks, MaskedBlocks, Masker
 from training.encoders.packaged import EncoderError
+from training.encoders.replaced_tokens import ReplacedTokenModel
 from training.encoders.sources import encoder_folder
 from training.interruption import StopOnSignal
 from training.optimisation import adamw
@@ -49,6 +52,8 @@ from training.steps import hold_to_steps
 
 log = logging.getLogger(__name__)
 ADAPTED = "encoder-adapted"
+Model = MaskedLanguageModel | ReplacedTokenModel
+LOADERS = 4  # processes that mask blocks for one that computes on a GPU
 COPIED = ("tokenizer", "special_tokens", "vocab.", "merges.", "heads.")  # what saving leaves out
 
 
@@ -71,8 +76,9 @@ class MaskTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The held-out loss; it draws no random numbers, so training goes on as without it."""
-        found = held_out_loss(self.model, self.eval_dataset, self.args)
-        logs = {"dev_loss": round(found, 4), "dev_perplexity": round(math.exp(min(found, 50)), 2)}
+        found = held_out_losses(self.model, self.eval_dataset, self.args)
+        logs = {f"dev_{name}": round(loss, 4) for name, loss in found.items()}
+        logs["dev_perplexity"] = round(math.exp(min(logs.pop("dev_guessing"), 50)), 2)
         self.log(logs)
         # the handler takes back the wish to evaluate, else it would be done twice
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
@@ -85,27 +91,29 @@ class MaskTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-def held_out_loss(model: Any, blocks: Any, args: TrainingArguments) -> float:
-    """The mean loss over all hidden pieces of masked blocks."""
+def held_out_losses(model: Any, blocks: Any, args: TrainingArguments) -> dict[str, float]:
+    """The mean of each loss of a model over the hidden pieces of masked blocks."""
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
+    totals: dict[str, float] = defaultdict(float)
+    count = 0
     rows = args.per_device_eval_batch_size
     with torch.no_grad(), torch.autocast(args.device.type, torch.bfloat16, enabled=args.bf16):
         for start in range(0, len(blocks), rows):
             batch = [blocks[i] for i in range(start, min(start + rows, len(blocks)))]
             stacked = {k: torch.stack([b[k] for b in batch]).to(args.device) for k in batch[0]}
             hidden = int((stacked["labels"] >= 0).sum())
-            total += float(model(**stacked)["loss"]) * hidden
+            for name, loss in model(**stacked).items():
+                totals[name] += float(loss) * hidden
             count += hidden
     model.train(was_training)
-    return total / count
+    return {name: total / count for name, total in totals.items()}
 
 
 class HeadFirst(TrainerCallback):
     """Holds the encoder while the fresh head learns."""
 
-    def __init__(self, model: MaskedLanguageModel, steps: int) -> None:
+    def __init__(self, model: Model, steps: int) -> None:
         self.steps = steps
         self.held = [w for w in model.encoder.parameters() if w.requires_grad] if steps else []
 
@@ -121,7 +129,9 @@ class HeadFirst(TrainerCallback):
 
 
 class LossCurve(TrainerCallback):
-    """Writes history.json: rows of a step's `loss`, and of `dev_loss` and `dev_perplexity`."""
+    """Writes history.json: rows of a step's `loss`, and of `dev_loss`, `dev_perplexity` and, of
+    replaced pieces, `dev_telling`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -130,7 +140,7 @@ class LossCurve(TrainerCallback):
         """All rows so far; those of a run that goes on come with its checkpoint."""
         if not state.is_world_process_zero:
             return
-        names = ("step", "loss", "dev_loss", "dev_perplexity", "learning_rate")
+        names = ("step", "loss", "dev_loss", "dev_perplexity", "dev_telling", "learning_rate")
         rows = [
             {name: row[name] for name in names if name in row}
             for row in state.log_history
@@ -149,9 +159,13 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
         folder = encoder_folder(settings.encoder, run / "encoder")
         train, held_out = prepare_blocks(settings, folder, run)
     set_seed(settings.seed)
-    model = MaskedLanguageModel(folder)
+    model: Model
+    if settings.objective == "replaced":
+        model = ReplacedTokenModel(folder, settings.generator_layers)
+    else:
+        model = MaskedLanguageModel(folder)
     hold_to_disk(model, run)
-    model.freeze_below(settings.optimiser.freeze_layers, folder)
+    model.freeze_below(settings.optimiser.freeze_layers)
     stop = StopOnSignal()
     checkpoint = Run(run).checkpoint
     data = train, held_out, masker_of(settings, folder)
@@ -171,7 +185,7 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
 def _trainer(
     settings: Adaptation,
     run: Path,
-    model: MaskedLanguageModel,
+    model: Model,
     data: tuple[Blocks, Blocks, Masker],
     begins: bool,
     bf16: bool,
@@ -204,7 +218,7 @@ def _trainer(
 
 
 def _optimizers(
-    model: MaskedLanguageModel, settings: AdaptationOptimiser, rest: int
+    model: Model, settings: AdaptationOptimiser, rest: int
 ) -> tuple[torch.optim.AdamW, LambdaLR]:
     """AdamW over encoder and head, each with a schedule of its own; the encoder's begins after
     `rest` steps.
@@ -264,11 +278,12 @@ def _arguments(
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=False,
+        dataloader_num_workers=LOADERS if torch.cuda.is_available() else 0,
         ddp_find_unused_parameters=head_first,
     )
 
 
-def _write_encoder(model: MaskedLanguageModel, source: Path, out: Path) -> None:
+def _write_encoder(model: Model, source: Path, out: Path) -> None:
     """The adapted encoder with the tokenizer of its source, and the heads that came along as they
     were; whole or not there.
     """

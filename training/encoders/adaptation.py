@@ -36,8 +36,9 @@ class Masking(Settings):
 class AdaptationOptimiser(Settings):
     """AdamW with linear warm-up and decay.
 
-    In the first `head_warmup_steps` a fresh head learns alone and the encoder is held as it is; a
-    head that the encoder brings along needs none. `freeze_layers` holds the embeddings and so many
+    In the first `head_warmup_steps` a fresh head learns alone (with the generator where there is
+    one, which has its rate) and the encoder is held as it is; a head that the encoder brings along
+    needs none. `freeze_layers` holds the embeddings and so many
     of the lowest layers for all of the run.
     """
 
@@ -58,13 +59,16 @@ class Adaptation(Settings):
 
     `texts` are corpora (khaleej, ant, wikifane, anercorp: their train parts) and files (.txt,
     .jsonl, also .gz). A share `held_out` of the texts, at most `held_out_blocks`, is not trained on
-    and measures the loss every `evaluate_steps`.
+    and measures the loss every `evaluate_steps`. The `objective` is to guess the pieces that are
+    hidden, or to tell the ones that a generator of so many `generator_layers` guessed.
     """
 
     name: str
     encoder: Encoder
     normalization: Rules = Rules()
     texts: tuple[str, ...] = Field(min_length=1)
+    objective: Literal["masked", "replaced"] = "masked"
+    generator_layers: PositiveInt = 4
     block_pieces: int = Field(128, ge=8)
     held_out: float = Field(0.02, gt=0, lt=0.5)
     held_out_blocks: PositiveInt = 200

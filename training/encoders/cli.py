@@ -82,7 +82,9 @@ def encoder_adapt(
     overrides: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Adapt an encoder to running text by guessing hidden pieces; started again it goes on."""
+    """Adapt an encoder to running text, by guessing hidden pieces or by telling guessed ones;
+    started again it goes on.
+    """
     log_to_stderr()
     with plain_errors(), training_parts(), resumable():
         from training.encoders.adaptation import Adaptation

@@ -18,6 +18,7 @@ from transformers.utils import logging as hub_logging
 
 from training.encoders.packaged import EncoderError
 from training.examples import IGNORED
+from training.optimisation import freeze
 
 log = logging.getLogger(__name__)
 # Families whose head takes hidden states of single pieces: only hidden ones are then decoded.
@@ -75,34 +76,39 @@ class MaskedLanguageModel(nn.Module):
         shared = {id(weight) for weight in self.encoder.parameters()}
         return (weight for weight in self.model.parameters() if id(weight) not in shared)
 
-    def freeze_below(self, layers: int, folder: Path) -> None:
+    def freeze_below(self, layers: int) -> None:
         """Hold the embeddings and the lowest layers as they are."""
-        count = int(self.encoder.config.num_hidden_layers)
-        if layers > count:
+        freeze(self.encoder, layers, "optimiser.freeze_layers")
+
+    def keep_layers(self, layers: int, folder: Path) -> None:
+        """Cut off the layers above the lowest ones."""
+        stack = layers_of(self.encoder)
+        if layers > len(stack):
             raise EncoderError(
-                f"{folder} has {count} layers, so optimiser.freeze_layers cannot be {layers}"
+                f"{folder} has {len(stack)} layers, so generator_layers cannot be {layers}; give "
+                "at most as many"
             )
-        if not layers:
-            return
-        (stack,) = (
-            module
-            for module in self.encoder.modules()
-            if isinstance(module, nn.ModuleList) and len(module) == count
-        )
-        for module in (self.encoder.embeddings, *stack[:layers]):
-            module.requires_grad_(False)
+        del stack[layers:]
+        self.encoder.config.num_hidden_layers = layers
 
     def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The mean loss over hidden pieces; both inputs are (batch, pieces)."""
+        """The mean `loss` over hidden pieces; both inputs are (batch, pieces)."""
         hidden = labels != IGNORED
+        loss = functional.cross_entropy(self.logits(input_ids, hidden).float(), labels[hidden])
+        return {"loss": loss, "guessing": loss.detach()}
+
+    def logits(self, input_ids: Tensor, hidden: Tensor) -> Tensor:
+        """A score of each piece of the vocabulary, for the hidden places alone: (hidden ones,
+        vocabulary).
+        """
         mask = torch.ones_like(input_ids)
         name = HEADS.get(self.model.config.model_type)
         if name is None:
-            logits = self.model(input_ids=input_ids, attention_mask=mask).logits[hidden]
-        else:
-            states = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
-            logits = getattr(self.model, name)(states[hidden])
-        return {"loss": functional.cross_entropy(logits.float(), labels[hidden])}
+            every: Tensor = self.model(input_ids=input_ids, attention_mask=mask).logits
+            return every[hidden]
+        states = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        scores: Tensor = getattr(self.model, name)(states[hidden])
+        return scores
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Every weight once: safetensors takes no shared ones."""
@@ -121,7 +127,22 @@ class MaskedLanguageModel(nn.Module):
 
     def save_encoder(self, folder: Path) -> None:
         """Write the encoder alone as a Hugging Face folder, without a tokenizer."""
-        config = self.encoder.config
-        if self.kept_dropout is not None:
-            config.attention_probs_dropout_prob = self.kept_dropout
-        self.encoder.save_pretrained(folder)
+        save_encoder(self.encoder, folder, self.kept_dropout)
+
+
+def layers_of(encoder: Any) -> nn.ModuleList:
+    """The stack of an encoder's layers, lowest first."""
+    count = int(encoder.config.num_hidden_layers)
+    (stack,) = (
+        module
+        for module in encoder.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    )
+    return stack
+
+
+def save_encoder(encoder: Any, folder: Path, dropout: float | None) -> None:
+    """Write an encoder as a Hugging Face folder with the attention dropout that it came with."""
+    if dropout is not None:
+        encoder.config.attention_probs_dropout_prob = dropout
+    encoder.save_pretrained(folder)
