@@ -67,6 +67,10 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir():
             path.rmdir()
         partial.replace(path)
+    except OSError as error:
+        if error.filename == str(partial):
+            error.filename = str(path)  # the one that a user gave
+        raise
     finally:
         _remove(partial)
 

@@ -92,6 +92,12 @@ def test_a_file_that_cannot_be_read_is_one_line_and_status_1(tmp_path: Path, ver
     assert "no such file" in run(verb, tmp_path / "none.jsonl", status=1).stderr
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "none" / "a.html"
+    told = run("show", GOLD, "--html", out, status=1).stderr
+    assert told == f"khabar: {out}: No such file or directory; give another path\n"
+
+
 def test_a_file_may_be_written_over_itself_and_survives_what_goes_wrong(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(GOLD.read_bytes())

@@ -99,6 +99,13 @@ def test_topics_of_khaleej_and_ant_get_khabar_names(
     assert document == Document("khaleej-1", row["text"], source="الخليج", topic=topic)
 
 
+@pytest.mark.parametrize("name", ["title", "source"])
+def test_a_title_that_is_a_number_is_told(tmp_path: Path, name: str) -> None:
+    path = write_jsonl(tmp_path / "gold.jsonl", [{"text": "نص", "topic": None, name: 2026}])
+    with pytest.raises(FormatError, match=rf"gold\.jsonl:1: {name} must be a string or null"):
+        list(read_topics(path))
+
+
 def test_khabar_topics_are_read_as_they_are_and_may_be_null(tmp_path: Path) -> None:
     topics = [
         "politics", "economy", "sports", "culture", "religion", "technology", "health", None,

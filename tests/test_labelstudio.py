@@ -148,6 +148,9 @@ def test_predictions_are_no_annotation_unless_asked_for() -> None:
     assert reader.document(task, "t").entities is None
     assert reader.notes == {"task with predictions alone, read as not annotated": 1}
     assert TaskReader(predictions=True).document(task, "t").entities == (Span(0, 4, "GPE"),)
+    older = {"model_version": "khabar 0", "result": []}
+    task["predictions"].insert(0, older)
+    assert TaskReader(predictions=True).document(task, "t").entities == (Span(0, 4, "GPE"),)
 
 
 @pytest.mark.parametrize("layout", ["array", "lines", "indented", "empty"])
@@ -259,6 +262,25 @@ def test_what_there_is_more_than_once_is_counted_or_refused() -> None:
     }
     with pytest.raises(FormatError, match="task-7: region t stands twice"):
         TaskReader().document(exported([target, target]), "t")
+    both = region("t", "TARGET", "سالم", "attitudes")
+    both["value"]["labels"].append("PERS")
+    with pytest.raises(FormatError, match=r"task-7: region t: TARGET, PERS on one .* mark two"):
+        TaskReader().document(exported([both]), "t")
+
+
+def test_a_stance_has_one_scope_the_first_that_is_tied_to_it() -> None:
+    target = region("t", "TARGET", "سالم", "attitudes")
+    chosen = {**target, "from_name": "stance", "type": "choices", "value": {"choices": ["favor"]}}
+    scopes = [region("s1", "SCOPE", "زار الوزير سالم", "attitudes")]
+    scopes.append(region("s2", "SCOPE", "سالم عمان أمس", "attitudes"))
+    ends = [
+        {"type": "relation", "from_id": s["id"], "to_id": "t", "direction": "right"} for s in scopes
+    ]
+    reader = TaskReader()
+    (stance,) = reader.document(exported([target, chosen, *scopes, *ends]), "t").stances or ()
+    start = TEXT.index("زار")
+    assert stance.scope == (start, start + len("زار الوزير سالم"))
+    assert reader.notes["scope left out: a stance has one"] == 1
 
 
 def test_an_entity_may_be_a_target_too_whichever_is_told_first() -> None:

@@ -27,8 +27,15 @@ from tests.waiting import wait_until
 
 SECRET = "سرّ"
 ARTICLE = f"أعلنت وزارة الصحة في عمان يوم الأحد خطة جديدة {SECRET} لدعم المستشفيات. " * 40
-# its own, smaller limits than the service of the other tests has
-LIMITS = "body_timeout_s: 2\nmax_waiting_pieces: 2000\nbatch_pieces: 1000\nlogs: json\n"
+FRIEND = "https://newsroom.example"
+# its own, smaller limits than the service of the other tests has, and a page of another site
+LIMITS = f"""
+body_timeout_s: 2
+max_waiting_pieces: 2000
+batch_pieces: 1000
+logs: json
+cors_origins: [{FRIEND}]
+"""
 WAIT_S = 60
 CHUNK = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 
@@ -41,6 +48,33 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(folder, KHABAR_SETTINGS=str(own)) as opened:
         yield opened
         assert SECRET not in opened.told() and "Traceback" not in opened.told()
+
+
+@pytest.mark.parametrize(("origin", "allowed"), [(FRIEND, FRIEND), ("https://other.example", None)])
+def test_the_page_of_a_named_site_alone_may_call(
+    service: Served, origin: str, allowed: str | None
+) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    connection = service.connect()
+    try:
+        for method, path, extra in (
+            ("OPTIONS", "/v1/tag", asked | {"Access-Control-Request-Headers": "x-api-key"}),
+            ("GET", "/v1/model", {"Origin": origin}),
+            ("POST", "/v1/tag", {"Origin": origin, "Content-Type": "application/json"}),
+        ):
+            connection.request(method, path, b"{" if method == "POST" else None, extra)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.getheader("Access-Control-Allow-Origin") == allowed, method
+            assert answer.getheader("Access-Control-Allow-Credentials") is None
+            if method == "OPTIONS" and allowed:
+                assert answer.status == 200
+                assert "x-api-key" in answer.headers["Access-Control-Allow-Headers"].lower()
+            if method == "POST" and allowed:  # also of a refusal, so that the page can read why
+                assert answer.status == 400
+                assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
+    finally:
+        connection.close()
 
 
 def test_more_requests_than_it_can_take_end_in_an_answer_or_a_refusal(service: Served) -> None:
