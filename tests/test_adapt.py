@@ -24,7 +24,12 @@ from tests.small_encoders import maskable_encoder  # noqa: F401 - a fixture
 from training.encoders.adapt import Adaptation, adapt
 from training.encoders.masking import Blocks
 from training.encoders.packaged import EncoderError
-from training.encoders.sources import load_encoder, special_pieces
+from training.encoders.sources import (
+    encoder_fingerprint,
+    former_fingerprints,
+    load_encoder,
+    special_pieces,
+)
 from training.encoders.trained import HEAD_WEIGHTS, HEADS
 from training.preparation import TrainingError
 from training.strict import load_settings
@@ -104,6 +109,14 @@ def test_an_adapted_encoder_guesses_better_and_is_a_hugging_face_folder(
     config = json.loads((out / "config.json").read_text())
     assert config["attention_probs_dropout_prob"] == 0.1  # as in the source, whatever training used
     assert config["architectures"] == ["BertModel"]
+    origin = json.loads((out / "origin.json").read_text(encoding="utf-8"))
+    assert origin["began_with"] == [encoder_fingerprint(source)]
+    assert (origin["encoder"], [row["name"] for row in origin["data"]]) == (
+        str(source),
+        [news.name],
+    )
+    again = adapt(adaptation(out, news, steps=1, head_warmup_steps=0), run / "again")
+    assert former_fingerprints(again) == (encoder_fingerprint(out), encoder_fingerprint(source))
     data = json.loads((run / "data.json").read_text())
     assert data["texts"] == {str(news): len(authored_documents("train"))}
     assert sum(part["texts"] for part in data["blocks"].values()) == data["texts"][str(news)]

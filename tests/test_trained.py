@@ -10,7 +10,10 @@ import torch
 import configs
 from annotations.errors import ConfigError
 from annotations.hashes import sha256
+from annotations.seed import seed_text
 from serving.bundle import Bundle
+from training.encoders.adapt import adapt
+from training.encoders.adaptation import Adaptation
 from training.encoders.packaged import EncoderError
 from training.encoders.sources import encoder_folder
 from training.encoders.trained import trained_weights
@@ -18,7 +21,7 @@ from training.lineage import Lineage
 from training.preparation import TrainingError, prepare
 from training.recipe import run_recipe, train_weights
 from training.report.page import write_report
-from training.runs import Run, RunError
+from training.runs import ORIGIN, Run, RunError
 from training.settings import Recipe, Source, load_recipe
 from training.trainer import new_model, planned_batches
 
@@ -210,6 +213,36 @@ def test_a_run_is_averaged_with_a_bundle_that_it_comes_from(
     told = json.loads((found / "heads.json").read_text(encoding="utf-8"))
     data = {row["name"] for row in Bundle.load(bundle).manifest.data}
     assert told["encoder"] == "tiny" and data <= {row["name"] for row in told["data"]}
+
+
+def test_a_run_on_an_adapted_bundle_is_averaged_with_that_bundle(
+    steps: list[Path], tmp_path: Path
+) -> None:
+    bundle, news = steps[0], tmp_path / "news.txt"
+    news.write_text("\n\n".join([seed_text()] * 4), encoding="utf-8")
+    settings = {
+        "name": "short",
+        "encoder": {"source": str(bundle)},
+        "texts": [str(news)],
+        "block_pieces": 32,
+        "held_out": 0.4,
+        "optimiser": {"steps": 2, "max_batch_tokens": 256, "bf16": False},
+    }
+    adapted = adapt(Adaptation.model_validate(settings), tmp_path / "adaptation")
+    run = tmp_path / "run"
+    run_recipe(going_on(adapted, *QUICK), run)
+    manifest = Bundle.load(run / "bundle").manifest
+    assert manifest.encoder == "tiny"
+    data = {row["name"] for row in manifest.data}
+    assert data > {row["name"] for row in Bundle.load(bundle).manifest.data} and "news.txt" in data
+    before = trained_weights(folder_of(going_on(bundle), tmp_path / "cache"))
+    after = Run(run).model().state_dict()
+    found = trained_weights(folder_of(mean_of([run, bundle]), tmp_path / "cache"))
+    name = "encoder.embeddings.word_embeddings.weight"
+    torch.testing.assert_close(found[name], (before[name] + after[name]) / 2, rtol=0, atol=1e-6)
+    (adapted / ORIGIN).unlink()
+    with pytest.raises(RunError, match=rf"none of {run} began at its weights"):
+        folder_of(mean_of([run, bundle]), tmp_path / "another")
 
 
 def test_a_run_is_averaged_with_one_that_it_goes_on_from_and_not_the_other_way_round(

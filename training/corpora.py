@@ -183,7 +183,7 @@ def _own_documents(path: Path, part: Part) -> list[Document]:
 def data_entry(corpus: str) -> dict[str, Any]:
     """What a bundle says of a corpus: name, title, license and the sha256 of its files."""
     path = Path(corpus.partition("#")[0])
-    if path.suffix == ".jsonl":
+    if path.suffix in (".jsonl", ".txt", ".gz"):
         title, terms = "documents of this recipe's author", "not stated"
         files = {path.name: sha256(path)}
         return {"name": path.name, "title": title, "license": terms, "files": files}

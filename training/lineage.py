@@ -1,5 +1,5 @@
 """Lineage: where the weights of a model come from, as every bundle tells it: the name of its first
-encoder and all data that taught it since.
+encoder and all data that taught it since, the texts that the encoder was adapted to among them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from serving.bundle import Bundle, Manifest
 from training.corpora import data_entry
-from training.runs import HEADS, LINEAGE, Run, read_json, write_text
-from training.settings import Recipe
+from training.runs import HEADS, LINEAGE, ORIGIN, Run, read_json, write_text
+from training.settings import Encoder, Recipe
 from training.teachers import teacher_bundle
 
 
@@ -30,18 +30,26 @@ class Lineage:
         return cls(manifest.encoder, tuple(manifest.data))
 
     @classmethod
-    def of_recipe(cls, recipe: Recipe, encoder: Path) -> Self:
-        """That of what a recipe trains on the folder of its encoder; one without heads has learnt
+    def of_encoder(cls, settings: Encoder, folder: Path) -> Self:
+        """What the folder of an encoder tells; one that has no heads and was not adapted has learnt
         nothing here.
         """
-        told = read_json(encoder / HEADS) if (encoder / HEADS).is_file() else {}
-        name = recipe.encoder.source + (" (trimmed)" if recipe.encoder.trim else "")
-        data = list(told.get("data", []))
+        paths = [folder / name for name in (HEADS, ORIGIN) if (folder / name).is_file()]
+        told = [read_json(path) for path in paths]
+        name = settings.source + (" (trimmed)" if settings.trim else "")
+        names = [one["encoder"] for one in told if "encoder" in one]
+        return cls([*names, name][0], _distinct(e for one in told for e in one.get("data", [])))
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, encoder: Path) -> Self:
+        """That of what a recipe trains on the folder of its encoder."""
+        before = cls.of_encoder(recipe.encoder, encoder)
+        data = list(before.data)
         for teacher in dict.fromkeys(name for s in recipe.sources for name in s.taught_by):
             data += teacher_bundle(teacher).manifest.data
         lists = [name for s in recipe.sources if s.variants for name in s.variants.names]
         data += [data_entry(corpus) for corpus in (*(s.corpus for s in recipe.sources), *lists)]
-        return cls(told.get("encoder", name), _distinct(data))
+        return cls(before.encoder, _distinct(data))
 
     @classmethod
     def of_run(cls, run: Run) -> Self:

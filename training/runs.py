@@ -38,6 +38,7 @@ RECIPE, DATA, HISTORY, BUNDLE = "recipe.json", "data.json", "history.json", "bun
 STEPS, LINEAGE = "steps.json", "lineage.json"
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")
 HEADS = "heads.json"  # beside an encoder that brings heads
+ORIGIN = "origin.json"  # beside an encoder that was adapted: what it was before, and the texts
 
 
 class RunError(KhabarError):

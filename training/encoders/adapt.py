@@ -42,12 +42,13 @@ from training.encoders.language_model import MaskedLanguageModel
 from training.encoders.masking import Blocks, MaskedBlocks, Masker
 from training.encoders.packaged import EncoderError
 from training.encoders.replaced_tokens import ReplacedTokenModel
-from training.encoders.sources import encoder_folder
+from training.encoders.sources import encoder_fingerprint, encoder_folder, former_fingerprints
 from training.interruption import StopOnSignal
+from training.lineage import Lineage
 from training.optimisation import adamw
 from training.preparation import TrainingError
 from training.progress import Progress
-from training.runs import HISTORY, Run, write_text
+from training.runs import HISTORY, ORIGIN, Run, write_text
 from training.steps import hold_to_steps
 
 log = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     stop.raise_if_stopped(run)
     if trainer.is_world_process_zero():
-        _write_encoder(model, folder, run / ADAPTED)
+        _write_encoder(model, settings, folder, run / ADAPTED)
     return run / ADAPTED
 
 
@@ -283,9 +284,9 @@ def _arguments(
     )
 
 
-def _write_encoder(model: Model, source: Path, out: Path) -> None:
-    """The adapted encoder with the tokenizer of its source, and the heads that came along as they
-    were; whole or not there.
+def _write_encoder(model: Model, settings: Adaptation, source: Path, out: Path) -> None:
+    """The adapted encoder with the tokenizer of its source, the heads that came along as they were,
+    and where it comes from; whole or not there.
     """
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -293,5 +294,9 @@ def _write_encoder(model: Model, source: Path, out: Path) -> None:
     for path in source.iterdir():
         if path.name.startswith(COPIED):
             shutil.copy(path, partial)
+    began = [encoder_fingerprint(source), *former_fingerprints(source)]
+    lineage = Lineage.of_encoder(settings.encoder, source).with_data(settings.texts)
+    origin = {"began_with": began, **lineage.to_dict()}
+    write_text(partial / ORIGIN, json.dumps(origin, ensure_ascii=False, indent=1) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)

