@@ -65,6 +65,17 @@ def adaptation(source: Path, news: Path, **optimiser: object) -> Adaptation:
     )
 
 
+def test_the_configs_of_the_project_are_read() -> None:
+    paths = sorted((configs.folder() / "adapt").glob("*.yaml"))
+    found = {path.stem: load_settings(path, Adaptation, []) for path in paths}
+    assert {name: settings.objective for name, settings in found.items()} == {
+        "news": "masked",
+        "replaced": "replaced",
+        "shipped": "replaced",
+    }
+    assert found["shipped"].texts == found["news"].texts
+
+
 class Watch(TrainerCallback):
     """Keeps copies of the encoder's weights as they are before each step."""
 

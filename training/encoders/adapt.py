@@ -45,7 +45,7 @@ from training.encoders.replaced_tokens import ReplacedTokenModel
 from training.encoders.sources import encoder_fingerprint, encoder_folder, former_fingerprints
 from training.interruption import StopOnSignal
 from training.lineage import Lineage
-from training.optimisation import adamw
+from training.optimisation import adamw, freeze
 from training.preparation import TrainingError
 from training.progress import Progress
 from training.runs import HISTORY, ORIGIN, Run, write_text
@@ -166,7 +166,7 @@ def adapt(settings: Adaptation, run: Path, callbacks: Sequence[TrainerCallback] 
     else:
         model = MaskedLanguageModel(folder)
     hold_to_disk(model, run)
-    model.freeze_below(settings.optimiser.freeze_layers)
+    freeze(model.encoder, settings.optimiser.freeze_layers, "optimiser.freeze_layers")
     stop = StopOnSignal()
     checkpoint = Run(run).checkpoint
     data = train, held_out, masker_of(settings, folder)

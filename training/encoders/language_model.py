@@ -18,7 +18,6 @@ from transformers.utils import logging as hub_logging
 
 from training.encoders.packaged import EncoderError
 from training.examples import IGNORED
-from training.optimisation import freeze
 
 log = logging.getLogger(__name__)
 # Families whose head takes hidden states of single pieces: only hidden ones are then decoded.
@@ -75,10 +74,6 @@ class MaskedLanguageModel(nn.Module):
         """The weights that are the head's alone."""
         shared = {id(weight) for weight in self.encoder.parameters()}
         return (weight for weight in self.model.parameters() if id(weight) not in shared)
-
-    def freeze_below(self, layers: int) -> None:
-        """Hold the embeddings and the lowest layers as they are."""
-        freeze(self.encoder, layers, "optimiser.freeze_layers")
 
     def keep_layers(self, layers: int, folder: Path) -> None:
         """Cut off the layers above the lowest ones."""

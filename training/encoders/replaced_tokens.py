@@ -14,7 +14,6 @@ from torch.nn import functional
 from training.encoders.language_model import MaskedLanguageModel, save_encoder
 from training.encoders.sources import load_encoder
 from training.examples import IGNORED
-from training.optimisation import freeze
 
 TELLING_WEIGHT = 50.0  # of the second loss beside the generator's, as in the paper
 
@@ -44,10 +43,6 @@ class ReplacedTokenModel(nn.Module):
         """The weights of the generator and of the head that tells."""
         yield from self.generator.parameters()
         yield from self.telling.parameters()
-
-    def freeze_below(self, layers: int) -> None:
-        """Hold the encoder's embeddings and lowest layers as they are."""
-        freeze(self.encoder, layers, "optimiser.freeze_layers")
 
     def forward(self, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """`loss`, of which `guessing` is the generator's over hidden pieces and `telling` the
