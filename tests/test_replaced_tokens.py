@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.small_encoders import maskable_encoder, save_bert  # noqa: F401 - a fixture
+from training.encoders.language_model import save_encoder
 from training.encoders.packaged import EncoderError
 from training.encoders.replaced_tokens import TELLING_WEIGHT, ReplacedTokenModel
 from training.encoders.sources import load_encoder
@@ -108,7 +109,7 @@ def test_an_encoder_with_a_head_of_its_own_gives_its_generator_that(tmp_path: Pa
     save_bert(tmp_path / "bert", fast_tokenizer=True)
     model = ReplacedTokenModel(tmp_path / "bert", generator_layers=1)
     assert not model.generator.fresh_head and model.fresh_head
-    model.save_encoder(tmp_path / "out")
+    save_encoder(model.encoder, tmp_path / "out", model.kept_dropout)
     ends = load_encoder(tmp_path / "out").state_dict()
     for name, weight in load_encoder(tmp_path / "bert").state_dict().items():
         assert torch.equal(weight, ends[name]), name

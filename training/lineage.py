@@ -37,8 +37,8 @@ class Lineage:
         paths = [folder / name for name in (HEADS, ORIGIN) if (folder / name).is_file()]
         told = [read_json(path) for path in paths]
         name = settings.source + (" (trimmed)" if settings.trim else "")
-        names = [one["encoder"] for one in told if "encoder" in one]
-        return cls([*names, name][0], _distinct(e for one in told for e in one.get("data", [])))
+        first = next((one["encoder"] for one in told if "encoder" in one), name)
+        return cls(first, _distinct(entry for one in told for entry in one.get("data", [])))
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, encoder: Path) -> Self:

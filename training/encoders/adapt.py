@@ -38,7 +38,7 @@ from training.encoders.adaptation import (
     masker_of,
     prepare_blocks,
 )
-from training.encoders.language_model import MaskedLanguageModel
+from training.encoders.language_model import MaskedLanguageModel, save_encoder
 from training.encoders.masking import Blocks, MaskedBlocks, Masker
 from training.encoders.packaged import EncoderError
 from training.encoders.replaced_tokens import ReplacedTokenModel
@@ -290,7 +290,7 @@ def _write_encoder(model: Model, settings: Adaptation, source: Path, out: Path) 
     """
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_encoder(partial)
+    save_encoder(model.encoder, partial, model.kept_dropout)
     for path in source.iterdir():
         if path.name.startswith(COPIED):
             shutil.copy(path, partial)

@@ -19,7 +19,7 @@ from training.preparation import TrainingError
 from training.runs import DATA, read_json, write_text
 from training.settings import Encoder, Rules, Tracking
 from training.splits import held_out_part
-from training.strict import Settings
+from training.strict import Settings, validated
 
 log = logging.getLogger(__name__)
 SETTINGS = "adaptation.json"
@@ -83,9 +83,10 @@ def hold_to_settings(settings: Adaptation, run: Path) -> None:
     """Write the settings into a new run; a run of other settings is refused."""
     path = run / SETTINGS
     if path.is_file():
-        known = read_json(path)
+        # of a run that an older version began, what that did not know is as it was then
+        known = validated(read_json(path), Adaptation, str(path)).model_dump(mode="json")
         now = settings.model_dump(mode="json")
-        changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
+        changed = sorted(name for name in now if known[name] != now[name])
         if changed:
             raise TrainingError(
                 f"{run} was begun with other settings ({', '.join(changed)}); take those again, or "

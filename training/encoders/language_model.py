@@ -120,10 +120,6 @@ class MaskedLanguageModel(nn.Module):
         """Tie the decoder to the embeddings again."""
         self.model.tie_weights()
 
-    def save_encoder(self, folder: Path) -> None:
-        """Write the encoder alone as a Hugging Face folder, without a tokenizer."""
-        save_encoder(self.encoder, folder, self.kept_dropout)
-
 
 def layers_of(encoder: Any) -> nn.ModuleList:
     """The stack of an encoder's layers, lowest first."""
@@ -137,7 +133,9 @@ def layers_of(encoder: Any) -> nn.ModuleList:
 
 
 def save_encoder(encoder: Any, folder: Path, dropout: float | None) -> None:
-    """Write an encoder as a Hugging Face folder with the attention dropout that it came with."""
+    """Write an encoder alone as a Hugging Face folder, without a tokenizer, with the attention
+    dropout that it came with.
+    """
     if dropout is not None:
         encoder.config.attention_probs_dropout_prob = dropout
     encoder.save_pretrained(folder)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.encoders.language_model import MaskedLanguageModel, save_encoder
+from training.encoders.language_model import MaskedLanguageModel
 from training.encoders.sources import load_encoder
 from training.examples import IGNORED
 
@@ -72,7 +72,3 @@ class ReplacedTokenModel(nn.Module):
     def tie_weights(self) -> None:
         """Tie the generator's decoder to its embeddings again."""
         self.generator.tie_weights()
-
-    def save_encoder(self, folder: Path) -> None:
-        """Write the encoder alone as a Hugging Face folder, without a tokenizer."""
-        save_encoder(self.encoder, folder, self.kept_dropout)
