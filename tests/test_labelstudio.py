@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.errors import FormatError
-from annotations.labels import label_schema
 from annotations.labelstudio import TaskReader, read_tasks, to_task, write_tasks
-from annotations.labelstudio_project import project_xml
 from annotations.schema import Document, Span, Stance
 from annotations.seed import seed_document
 from tests.documents import documents
@@ -189,21 +186,6 @@ def test_a_broken_export_is_told(tmp_path: Path, text: str, words: str) -> None:
         list(read_tasks(path))
 
 
-def test_the_project_names_every_label_in_arabic_from_right_to_left() -> None:
-    root = ElementTree.fromstring(project_xml())
-    schema = label_schema()
-    assert root.get("dir") == "rtl"
-    found = root.findall("Labels[@name='entities']/Label")
-    assert [label.get("value") for label in found] == list(schema.entities)
-    for label, kind in zip(found, schema.entities.values(), strict=True):
-        assert kind.arabic in str(label.get("html")) and label.get("background") == kind.colour
-    keys = [label.get("hotkey") for label in root.iter("Label")]
-    assert len(set(keys)) == len(keys) and None not in keys
-    for name, labels in (("stance", schema.stances), ("topic", schema.topics)):
-        choices = root.findall(f"Choices[@name='{name}']/Choice")
-        assert {c.get("value"): c.get("html") for c in choices} == labels
-
-
 @pytest.mark.parametrize(
     "broken",
     [
@@ -347,10 +329,3 @@ def test_a_relation_between_entities_is_counted() -> None:
 def test_a_region_that_cannot_be_shown_names_its_document() -> None:
     with pytest.raises(FormatError, match=r"^d: GPE \[0, 9\): outside the text"):
         to_task(Document("d", "عمان", entities=(Span(0, 9, "GPE"),)))
-
-
-def test_a_schema_of_more_types_than_keys_is_a_project_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("annotations.labelstudio_project._HOTKEYS", "12")
-    root = ElementTree.fromstring(project_xml())
-    keys = [label.get("hotkey") for label in root.findall("Labels[@name='entities']/Label")]
-    assert keys[:3] == ["1", "2", None] and len(keys) == len(label_schema().entities)
