@@ -11,6 +11,7 @@ from training.settings import Optimiser, Recipe, Source, Tracking, load_recipe
 from training.trainer import fit
 
 SMOKE = configs.folder() / "train" / "smoke.yaml"
+QUICK = ("export.gate=false", "evaluation.curve_items=0")
 SOURCES = (Source(corpus="seed", head="khabar"), Source(corpus="seed-claims", head="claim"))
 Weights = dict[str, torch.Tensor]
 
@@ -39,3 +40,13 @@ def assert_same(first: Weights, second: Weights) -> None:
     assert first.keys() == second.keys()
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
+
+
+def going_on(run: Path, *overrides: str) -> Recipe:
+    """The smoke recipe on what a run of it trained."""
+    return load_recipe(SMOKE, [f"encoder.source={run}", "optimiser.max_steps=8", *overrides])
+
+
+def folder_of(recipe: Recipe, cache: Path) -> Path:
+    """The folder of the encoder that a recipe begins at."""
+    return encoder_folder(recipe.encoder, cache)
