@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotations.errors import FormatError, not_utf8
+from annotations.errors import FormatError
 from annotations.schema import Document, Span, nested_order, outermost
 from annotations.text import sentences, words
+from annotations.textfile import opened_text
 
 # Corpora write the same type in two ways.
 _ALIASES = {"PER": "PERS"}
@@ -40,12 +41,9 @@ class WordSpan:
 
 
 def read_sentences(path: Path) -> Iterator[Sentence]:
-    """The sentences of a CoNLL file; a malformed line is an error that names it."""
-    with path.open(encoding="utf-8-sig") as lines:
-        try:
-            yield from parse_sentences(lines, str(path))
-        except UnicodeDecodeError as error:
-            raise not_utf8(str(path), error) from None
+    """The sentences of a CoNLL file, plain or gzip; a malformed line is an error that names it."""
+    with opened_text(path) as lines:
+        yield from parse_sentences(lines, str(path))
 
 
 def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from annotations.catalogue import Corpus, catalogue, corpus_file, corpus_named
-from annotations.conll import parse_sentences, read_sentences, sentence_document, word_spans
+from annotations.conll import read_sentences, sentence_document, word_spans
 from annotations.copies import without_copies
-from annotations.errors import DocumentError, FormatError, not_utf8, told
+from annotations.errors import DocumentError, FormatError, told
 from annotations.labels import label_schema
 from annotations.schema import Claim, Document, Range, Span, Stance
+from annotations.textfile import opened_text
 
 # Mawqif names its targets in English; the model reads Arabic.
 MAWQIF_TARGETS = {
@@ -32,7 +31,7 @@ _STANCES = {"favor": "favor", "against": "against", "none": "neutral", "neutral"
 def _rows(
     path: Path, columns: tuple[str, ...], **dialect: Any
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with opened_text(path, newline="") as lines:
         reader = csv.DictReader(lines, **dialect)
         try:
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -46,8 +45,6 @@ def _rows(
                         f"{path}: row {number} has too few columns; need {', '.join(columns)}"
                     )
                 yield number, row
-        except UnicodeDecodeError as error:
-            raise not_utf8(str(path), error) from None
         except csv.Error as error:  # a quote that is never closed swallows the rest of the file
             raise FormatError(
                 f"{path}: line {reader.line_num}: no CSV ({error}); close its quotes"
@@ -106,15 +103,12 @@ def read_arabicfc(path: Path) -> Iterator[Document]:
 
 def read_fane(path: Path, label_set: str) -> Iterator[Document]:
     """WikiFANE or NewsFANE sentences, whose clitics are words of their own, written as text."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, sentence in enumerate(parse_sentences(lines, str(path)), 1):
-            text, places = joined_clitics(sentence.words)
-            spans = tuple(
-                Span(places[s.start][0], places[s.end - 1][1], s.label)
-                for s in word_spans(sentence)
-            )
-            yield Document(f"{label_set}-{number}", text, entities=spans, label_set=label_set)
+    for number, sentence in enumerate(read_sentences(path), 1):
+        text, places = joined_clitics(sentence.words)
+        spans = tuple(
+            Span(places[s.start][0], places[s.end - 1][1], s.label) for s in word_spans(sentence)
+        )
+        yield Document(f"{label_set}-{number}", text, entities=spans, label_set=label_set)
 
 
 _PROCLITICS = frozenset("وفبلك")
@@ -187,16 +181,10 @@ def read_topics(path: Path) -> Iterator[Document]:
 
     A text whose label has no counterpart among khabar's topics has topic None.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _topic_document(line, f"{path}:{number}", f"{path.stem}-{number}")
-    except UnicodeDecodeError as error:
-        raise not_utf8(str(path), error) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
+    with opened_text(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _topic_document(line, f"{path}:{number}", f"{path.stem}-{number}")
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 from annotations.errors import DocumentError, FormatError, not_utf8
 from annotations.schema import Claim, Document, Range, Span, Stance
+from annotations.textfile import opened_bytes
 
 _FIELDS = {
     "id", "text", "title", "source", "date", "license", "entities", "label_set", "stances",
@@ -203,10 +204,10 @@ def parse_document(line: str, where: str) -> Document:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """The documents of a khabar JSONL file, in order; blank lines are passed over, and so is a byte
-    order mark.
+    """The documents of a khabar JSONL file, plain or gzip, in order; blank lines are passed over,
+    and so is a byte order mark.
     """
-    with path.open("rb") as lines:
+    with opened_bytes(path) as lines:
         for number, line in enumerate(lines, 1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)

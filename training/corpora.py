@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file, corpus_named
 from annotations.conll import (
     Sentence,
-    parse_sentences,
     read_sentences,
     sentence_document,
     write_sentences,
@@ -85,9 +83,7 @@ def _key(sentence: Sentence) -> str:
 
 def wikifane_sentences() -> Iterator[Sentence]:
     """WikiFANE's sentences; its clitics are words of their own."""
-    path = corpus_file("wikifane", "wikifane_gold/wikifane_gold.conll.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        yield from parse_sentences(lines, str(path))
+    return read_sentences(corpus_file("wikifane", "wikifane_gold/wikifane_gold.conll.gz"))
 
 
 def conll_documents(

@@ -7,13 +7,13 @@ annotations of the same passages, made apart; `dev.jsonl` is what a third readin
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import Literal
 
 from annotations.schema import Document
 from annotations.standoff import read_standoff
+from annotations.textfile import opened_text
 
 FOLDER = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def ant_passages(
     """The annotated passages of a part with their texts from `corpus`, ANT's train.jsonl.gz."""
 
     def texts(ids: set[str]) -> dict[str, str]:
-        with gzip.open(corpus, "rt", encoding="utf-8") as lines:
+        with opened_text(corpus) as lines:
             rows = (json.loads(line) for line in lines)
             return {row["id"]: row["text"] for row in rows if row["id"] in ids}
 

@@ -6,20 +6,18 @@ passages are annotated for them.
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file
 from annotations.conll import sentence_document
 from annotations.corpora import read_fane, read_topics
-from annotations.errors import FormatError, not_utf8
+from annotations.errors import FormatError
 from annotations.seed import seed_text
+from annotations.textfile import opened_text
 from training.corpora import sentences_of
 from training.gold import gold_documents
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of
@@ -88,14 +86,8 @@ def file_texts(path: Path) -> Iterator[str]:
         )
     if not path.is_file():
         raise FormatError(f"{path}: no such file; paths begin where khabar is started")
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            yield from _paragraphs(lines) if kind == ".txt" else _rows(lines, path)
-    except UnicodeDecodeError as error:
-        raise not_utf8(str(path), error) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
+    with opened_text(path) as lines:
+        yield from _paragraphs(lines) if kind == ".txt" else _rows(lines, path)
 
 
 def _paragraphs(lines: Iterator[str]) -> Iterator[str]:

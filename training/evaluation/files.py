@@ -5,11 +5,9 @@ compared.
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import logging
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from annotations.errors import FormatError
 from annotations.jsonl import read_documents
 from annotations.labels import label_schema
 from annotations.schema import Document
+from annotations.textfile import opened_text
 from annotations.validate import placed
 from serving.bundle import BundleError, Head
 from serving.tagger import Tagger
@@ -88,16 +87,8 @@ def file_kind(path: Path) -> str:
     """
     if not path.is_file():
         raise FormatError(f"{path}: no such file; give a JSONL, CSV or CoNLL file")
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as lines:
-            first = next((line for line in lines if line.strip()), "")
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"{path}: not UTF-8 text ({type(error).__name__}); convert it first"
-        ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
+    with opened_text(path) as lines:
+        first = next((line for line in lines if line.strip()), "")
     if not first:
         raise FormatError(f"{path}: the file is empty; there is nothing to score")
     if first.lstrip().startswith("{"):
