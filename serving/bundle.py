@@ -30,6 +30,9 @@ TOKENIZER = "tokenizer.json"
 LEXICON = "names.tsv"
 CARD = "MODEL_CARD.md"
 HASH_DIGITS = 12  # of a bundle's digest, where its beginning is shown
+HeadKind = Literal["nested", "flat", "text", "pair"]
+Combine = Literal["mean", "two_most_decided", "most_decided"]
+Unit = Literal["window", "sentence", "mention"]
 DEFAULT_FOLDER = Path(__file__).parent / "default_bundle"
 
 
@@ -54,7 +57,7 @@ class Head(_Settings):
     """
 
     name: str
-    kind: Literal["nested", "flat", "text", "pair"]
+    kind: HeadKind
     labels: tuple[str, ...]
     experimental: bool = False
     temperature: float = Field(1.0, gt=0)
@@ -62,8 +65,8 @@ class Head(_Settings):
     slope: float = 1.0
     intercept: float = 0.0
     transitions: Transitions | None = None
-    combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
-    unit: Literal["window", "sentence", "mention"] = "window"
+    combine: Combine = "mean"
+    unit: Unit = "window"
     mirrored: bool = False
     scheme: Scheme = "iob2"
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from annotations.errors import ConfigError
 from annotations.text import Normalization
+from serving.bundle import Combine, HeadKind, Unit
 from training.strict import Settings, load_settings
 
 NameList = Literal["wikifane"]
@@ -154,13 +155,13 @@ class HeadSettings(Settings):
     it, and left out of the bundle.
     """
 
-    kind: Literal["nested", "flat", "text", "pair"]
+    kind: HeadKind
     labels: tuple[str, ...] | str
     loss_weight: PositiveFloat = 1.0
     class_weights: bool = False
     experimental: bool = False
-    combine: Literal["mean", "two_most_decided", "most_decided"] = "mean"
-    unit: Literal["window", "sentence", "mention"] = "window"
+    combine: Combine = "mean"
+    unit: Unit = "window"
     mirrored: bool = False
     auxiliary: bool = False
 

@@ -20,6 +20,7 @@ import typer
 
 from annotations.cli import plain_errors
 from annotations.errors import MissingExtraError
+from serving.batch.options import BatchOptions, InputFormat, OutputFormat
 from serving.cli import BundleOption
 
 if TYPE_CHECKING:
@@ -43,14 +44,16 @@ def batch(
         ),
     ],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of the output.")],
-    output_format: Annotated[str, typer.Option(help="jsonl or parquet.")] = "jsonl",
+    output_format: Annotated[
+        str, typer.Option(help="jsonl or parquet.")
+    ] = BatchOptions.output_format,
     input_format: Annotated[
         str | None,
         typer.Option(
             "--format", help="jsonl, json, csv, tsv, parquet, text or html; else by name."
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of text inputs.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Of text inputs.")] = BatchOptions.encoding,
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,17 +69,21 @@ def batch(
     ] = None,
     max_code_points: Annotated[
         int, typer.Option(min=1, help="A longer article is rejected.")
-    ] = 200_000,
+    ] = BatchOptions.max_code_points,
     limit: Annotated[int | None, typer.Option(min=0, help="Read only the first rows.")] = None,
-    sample: Annotated[float, typer.Option(help="Read this share of the rows, 0 to 1.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Draws the sample.")] = 0,
-    part_rows: Annotated[int, typer.Option(min=1, help="Rows a part, at most.")] = 500,
+    sample: Annotated[
+        float, typer.Option(help="Read this share of the rows, 0 to 1.")
+    ] = BatchOptions.sample,
+    seed: Annotated[int, typer.Option(help="Draws the sample.")] = BatchOptions.seed,
+    part_rows: Annotated[
+        int, typer.Option(min=1, help="Rows a part, at most.")
+    ] = BatchOptions.part_rows,
     keep_text: Annotated[
         bool, typer.Option("--keep-text", help="Write the texts beside the answers.")
     ] = False,
     entity_table: Annotated[
         bool, typer.Option("--entity-table/--no-entity-table", help="Write entities/ for SQL.")
-    ] = True,
+    ] = BatchOptions.entity_table,
     engine: Annotated[
         str, typer.Option(help="What reads: local (processes here), http (a service) or ray.")
     ] = "local",
@@ -110,7 +117,6 @@ def batch(
     with _outcomes(output):
         from serving.batch.engines import Wanted, chosen_engine
         from serving.batch.job import Job
-        from serving.batch.options import BatchOptions, InputFormat, OutputFormat
 
         options = BatchOptions(
             input_format=cast(InputFormat | None, input_format),
