@@ -112,7 +112,7 @@ def test_items_of_no_weight_say_nothing_of_a_bias(weight: float, low: float, hig
     assert low < found[1][0] < high
 
 
-@pytest.mark.parametrize("items", [1, 10, 49])
+@pytest.mark.parametrize("items", [1, 10, 29])
 def test_too_few_labels_leave_the_temperature_at_one(
     items: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,7 +147,7 @@ def test_fitted_confidences_err_less() -> None:
     assert before > 0.2 > 0.03 > after
 
 
-@pytest.mark.parametrize("right", [[True] * 49, [True, False] * 20, [True] * 80, [False] * 80, []])
+@pytest.mark.parametrize("right", [[True] * 29, [True, False] * 14, [True] * 80, [False] * 80, []])
 def test_too_few_spans_or_spans_of_one_kind_leave_scores_as_they_are(
     right: list[bool], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 SMALLEST = 1e-9  # probability: no answer may weigh more than its logarithm
 TEMPERATURES = (0.2, 8.0)  # the least and the greatest
 BIAS_SCALE = 0.5  # standard deviation of the normal prior of a bias: few items say little of it
-MIN_ITEMS = 50  # fewer say nothing of a probability
+MIN_ITEMS = 30  # fewer say nothing of a probability
 Answers = Callable[[float, Sequence[float]], Floats]
 
 
