@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from annotations.errors import DocumentError
-from annotations.schema import Document, Range, Span
+from annotations.errors import DocumentError, told
+from annotations.schema import Document, Range, Span, judged_twice
 
 # (part, target, its start where that tells two stances apart, holder) -> label
 _Judged = dict[tuple[Range, str, int | None, str | None], str]
@@ -72,6 +72,11 @@ def paired(
 ) -> list[tuple[Document, Document]]:
     """The documents of two annotations, by id; both must hold the same ids and texts."""
     for side in (first, second):
+        for document in side:
+            if twice := judged_twice(document):
+                raise DocumentError(
+                    f"{document.id}: one annotation judges {told(twice[0])} twice; keep one label"
+                )
         if repeated := [d for d, count in Counter(d.id for d in side).items() if count > 1]:
             raise DocumentError(f"{repeated[0]}: stands twice in one annotation; ids are unique")
     others = {document.id: document for document in second}
@@ -93,7 +98,7 @@ def partial_agreement(pairs: Sequence[tuple[Document, Document]]) -> SpanAgreeme
     for a, b in pairs:
         if not _both(a, b):
             continue
-        sides = [document.entities or () for document in (a, b)]
+        sides = [set(document.entities or ()) for document in (a, b)]
         first, second = first + len(sides[0]), second + len(sides[1])
         for label in {span.label for span in sides[0]}:
             both += _most_pairs(*([s for s in side if s.label == label] for side in sides))

@@ -9,6 +9,7 @@ which brat leaves alone.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -126,7 +127,7 @@ def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
 
     A document without `NAME.json` has its path in the folder for an id.
     """
-    files = sorted(folder.rglob("*.txt"))
+    files = _files(folder)
     if not files:
         raise FormatError(f"{folder}: no .txt file; give a folder of brat files")
     places: dict[str, Path] = {}
@@ -150,6 +151,30 @@ def read_folder(folder: Path, notes: Counter[str]) -> Iterator[Document]:
                 f"{path}: the id {document.id!r} stands in {other} too; read one of the two alone"
             )
         yield document
+
+
+def _files(folder: Path) -> list[Path]:
+    """The texts of a folder and of those in it, links too, in order; annotation without its text is
+    an error.
+    """
+    found, seen = [], set[str]()
+    for inner, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        if (real := os.path.realpath(inner)) in seen:
+            folders.clear()  # a link to a folder around it
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            path = Path(inner, name)
+            if path.suffix == ".txt":
+                found.append(path)
+            elif path.suffix == ".ann" and not path.with_suffix(".txt").is_file():
+                raise FormatError(f"{path}: its text, {path.stem}.txt, is missing; restore it")
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _kept(path: Path) -> dict[str, Any]:
@@ -255,6 +280,8 @@ def _add_bound(
     start, end = places[0][0], places[-1][1]
     quoted = Quoted(start, end, columns[2], f"{where}: {columns[0]}")
     if bound[1] in _KINDS:
+        if columns[0] in found.attitudes:
+            raise FormatError(f"{where}: {columns[0]} stands twice; drop one or renumber it")
         found.attitudes[columns[0]] = (_KINDS[bound[1]], quoted)
     else:
         found.entities.append((bound[1], quoted))

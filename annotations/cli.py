@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -22,7 +22,7 @@ from annotations.counts import counts
 from annotations.errors import FormatError, KhabarError
 from annotations.labelstudio_project import project_xml
 from annotations.schema import Document
-from annotations.validate import problems
+from annotations.validate import placed, problems
 from annotations.view import diff_html, documents_html
 
 annotations_app = typer.Typer(
@@ -44,12 +44,17 @@ def plain_errors() -> Iterator[None]:
         typer.echo(f"khabar: {error}", err=True)
         raise typer.Exit(1) from None
     except UnicodeEncodeError as error:
-        found = f"lone surrogate at code point {error.start}"
-        typer.echo(f"khabar: a text holds no Unicode ({found}); mend or remove it", err=True)
+        if "\ud800" <= error.object[error.start] <= "\udfff":
+            cure = "a text or name holds no Unicode (a lone surrogate); mend or remove it"
+        else:
+            cure = (
+                f"the output is {error.encoding}, which has no Arabic; set PYTHONIOENCODING=utf-8"
+            )
+        typer.echo(f"khabar: {cure}", err=True)
         raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise  # nobody reads on
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
-            raise  # no file of the user's: a closed pipe, say
         where = error.filename or "the output"
         typer.echo(f"khabar: {where}: {error.strerror}; give another path", err=True)
         raise typer.Exit(1) from None
@@ -105,6 +110,9 @@ def convert(
     CoNLL, a folder brat. Says what was repaired and what the format cannot hold.
     """
     with plain_errors():
+        for path, stream in ((source, "/dev/stdin"), (target, "/dev/stdout")):
+            if str(path) == "-":
+                raise FormatError(f"-: give {stream}, and its format with --from or --to")
         conversion = Conversion(annotator, predictions)
         documents = progress(conversion.read(source, _format(from_format)))
         count = conversion.write(target, documents, _format(to_format), model_version)
@@ -123,12 +131,17 @@ def labelstudio(
 ) -> None:
     """A Label Studio project: the labelling configuration and tasks with what is annotated yet."""
     with plain_errors():
+        tasks = folder / "tasks.json"
+        if os.path.realpath(source) == os.path.realpath(tasks):
+            raise FormatError(f"{tasks}: is what the project is made of; give another folder")
+        if not source.exists():
+            raise FormatError(f"{source}: no such file or folder; give one to read")
         folder.mkdir(parents=True, exist_ok=True)
         conversion = Conversion()
         labels: set[str] = set()
         documents = _noting(progress(conversion.read(source, _format(from_format))), labels)
         version = None if completed else "khabar"
-        count = conversion.write(folder / "tasks.json", documents, "labelstudio", version)
+        count = conversion.write(tasks, documents, "labelstudio", version)
         with replacing(folder / "project.xml") as partial:
             partial.write_text(project_xml(labels), encoding="utf-8")
         _say(conversion.notes)
@@ -153,13 +166,15 @@ def show(
     """Annotated documents as a right-to-left page, alone or beside another annotation of them."""
     with plain_errors():
         for given in (source, diff):
-            if given is not None and html.resolve() == given.resolve():
+            if given is not None and os.path.realpath(html) == os.path.realpath(given):
                 raise FormatError(f"{html}: is what the page is made of; give --html another name")
         conversion = Conversion()
         if diff is None:
-            page = documents_html(list(conversion.read(source)), source.name)
+            page = documents_html(list(placed(conversion.read(source), source)), source.name)
         else:
-            page = diff_html(*conversion.read_two(source, diff), f"{source.name} | {diff.name}")
+            first, second = conversion.read_two(source, diff)
+            sides = list(placed(first, source)), list(placed(second, diff))
+            page = diff_html(*sides, f"{source.name} | {diff.name}")
         with replacing(html) as partial:
             partial.write_text(page, encoding="utf-8")
         _say(conversion.notes)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotations.errors import FormatError
+from annotations.errors import FormatError, told
 from annotations.schema import Document, Span, nested_order, outermost
 from annotations.text import sentences, words
 from annotations.textfile import opened_text
@@ -59,7 +59,7 @@ def parse_sentences(lines: Iterable[str], where: str) -> Iterator[Sentence]:
             continue
         bad = [tag for tag in fields[1:] if tag != "O" and not _TAG.fullmatch(tag)]
         if len(fields) < 2 or bad:
-            found = f"the tag {bad[0]!r}" if bad else "no tag"
+            found = f"the tag {told(bad[0])}" if bad else "no tag"
             raise FormatError(
                 f"{where}:{number}: {found}; a line is a word and tags O, B-TYPE or I-TYPE"
             )
@@ -183,8 +183,8 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
             or (span.label.split() != [span.label])
         ):
             raise FormatError(
-                f"{document.id}: {span.label!r} [{span.start}, {span.end}): CoNLL needs a label "
-                f"without spaces and a place in the text of {len(document.text)} code points"
+                f"{document.id}: {told(span.label)} [{span.start}, {span.end}): CoNLL needs a "
+                f"label without spaces and a place in the text of {len(document.text)} code points"
             )
     _note_left_out(document, notes)
     if flat:

@@ -1,18 +1,21 @@
 """From one format to another, a document at a time; what a format cannot hold is counted and said.
 
 The format of a path is told by its name: `.jsonl` khabar JSONL, `.json` Label Studio, `.markup`
-markup, `.conll` CoNLL (`.bio` flat CoNLL), a folder brat.
+markup, `.conll` CoNLL (`.bio` flat CoNLL), a folder brat. A file may be packed (`.jsonl.gz`) to be
+read, not to be written.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from annotations.brat import read_folder, write_folder
 from annotations.conll import (
@@ -29,6 +32,7 @@ from annotations.labels import label_schema
 from annotations.labelstudio import TaskReader, read_tasks, write_tasks
 from annotations.markup import read_markup, write_markup
 from annotations.schema import Document
+from annotations.textfile import PACKED
 
 Format = Literal["khabar", "labelstudio", "markup", "conll", "conll-flat", "brat"]
 _SUFFIXES: dict[str, Format] = {
@@ -43,36 +47,62 @@ _SUFFIXES: dict[str, Format] = {
 
 def format_of(path: Path) -> Format:
     """The format that the name of a file or folder stands for."""
-    suffix = "" if path.is_dir() else path.suffix
+    suffix = "" if path.is_dir() else _unpacked(path).suffix
     if suffix not in _SUFFIXES:
+        known = ", ".join(f"{kind} {suffix or 'a folder'}" for suffix, kind in _SUFFIXES.items())
         raise FormatError(
-            f"{path}: no format has the suffix {suffix!r}; name it with --from or --to: "
-            f"{', '.join(get_args(Format))}"
+            f"{path}: no format has the suffix {suffix!r}; rename it ({known}), or name its format "
+            "to `convert` with --from or --to"
         )
     return _SUFFIXES[suffix]
 
 
+def _unpacked(path: Path) -> Path:
+    """The name that a packed file has when it is unpacked."""
+    return path.with_suffix("") if path.suffix == PACKED else path
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` when all is written, and not before.
+def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A path to write a file (or a `folder`) to that takes the place of `path` when all is written,
+    and not before; a link stays one, and a file keeps its mode. A pipe or a device is written to.
 
     What stands at `path` may be what is being read, and stays whole when something goes wrong.
     """
-    if path.is_dir() and any(path.iterdir()):
-        raise FormatError(f"{path}: the folder is not empty; give a new one")
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)
+    if path.is_dir():
+        if not folder:
+            raise FormatError(f"{path}: is a folder; give the name of a file")
+        if any(path.iterdir()):
+            raise FormatError(f"{path}: the folder is not empty; give a new one")
+    elif path.exists():
+        if folder:
+            raise FormatError(f"{path}: is no folder; give a new one")
+        if not path.is_file():
+            yield path
+            return
+    place = Path(os.path.realpath(path))
+    partial = place.with_name(f".{place.name}.partial")
     try:
+        _remove(partial)
         yield partial
-        if path.is_dir():
-            path.rmdir()
-        partial.replace(path)
+        if place.is_dir():
+            place.rmdir()
+        elif place.is_file():
+            shutil.copymode(place, partial)
+        partial.replace(place)
     except OSError as error:
         if error.filename == str(partial):
             error.filename = str(path)  # the one that a user gave
         raise
     finally:
-        _remove(partial)
+        with suppress(OSError):  # what kept it from being made keeps it from being removed
+            _remove(partial)
+
+
+def _require(*paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise FormatError(f"{path}: no such file or folder; give one to read")
 
 
 def _remove(path: Path) -> None:
@@ -80,6 +110,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _documents(sentences: Iterable[Sentence], name: str, label_set: str) -> Iterator[Document]:
+    """Sentences as documents, whose ids are `name` and their number."""
+    for number, sentence in enumerate(sentences, 1):
+        yield sentence_document(sentence, f"{name}-{number}", label_set)
 
 
 def _label_set(sentences: Iterable[Sentence]) -> str:
@@ -106,8 +142,7 @@ class Conversion:
         Sentences of CoNLL, which have no ids, are `name` (by default the file's) and their number.
         """
         kind = kind or format_of(path)
-        if not path.exists():
-            raise FormatError(f"{path}: no such file or folder; give one to read")
+        _require(path)
         if kind == "khabar":
             yield from read_documents(path)
         elif kind == "markup":
@@ -123,12 +158,20 @@ class Conversion:
             # a pipe can be read once only
             held = None if path.is_file() else list(read_sentences(path))
             label_set = _label_set(read_sentences(path) if held is None else held)
-            for number, sentence in enumerate(read_sentences(path) if held is None else held, 1):
-                yield sentence_document(sentence, f"{name or path.stem}-{number}", label_set)
+            found = read_sentences(path) if held is None else held
+            yield from _documents(found, name or _unpacked(path).stem, label_set)
 
     def read_two(self, first: Path, second: Path) -> tuple[list[Document], list[Document]]:
-        """Two annotations of the same documents; sentences of CoNLL are paired by their number."""
-        return list(self.read(first)), list(self.read(second, name=first.stem))
+        """Two annotations of the same documents; sentences of CoNLL are paired by their number, and
+        the types of both tell which labels they use.
+        """
+        name = _unpacked(first).stem
+        if {format_of(first), format_of(second)} <= {"conll", "conll-flat"}:
+            _require(first, second)
+            one, other = list(read_sentences(first)), list(read_sentences(second))
+            label_set = _label_set(chain(one, other))
+            return list(_documents(one, name, label_set)), list(_documents(other, name, label_set))
+        return list(self.read(first)), list(self.read(second, name=name))
 
     def write(
         self,
@@ -142,7 +185,11 @@ class Conversion:
         `model_version` makes Label Studio tasks with predictions, to be corrected by a person.
         """
         kind = kind or format_of(path)
-        with replacing(path) as partial:
+        if path.suffix == PACKED and kind != "brat":
+            raise FormatError(
+                f"{path}: what is written is not packed; leave {PACKED} out of its name"
+            )
+        with replacing(path, folder=kind == "brat") as partial:
             return self._write(partial, documents, kind, model_version)
 
     def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,9 @@ def _rows(
     with opened_text(path, newline="") as lines:
         reader = csv.DictReader(lines, **dialect)
         try:
+            wanted = {name.lower(): name for name in columns}
+            found = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = [wanted.get(name.lower(), name) for name in found]
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise FormatError(
@@ -63,6 +66,10 @@ def _claim_label(row: dict[str, str], known: tuple[str, ...], path: Path, number
 def read_ans_pairs(path: Path) -> Iterator[Document]:
     """ANS headline pairs `s1,s2,stance`: what the text s2 says of the claim s1."""
     for number, row in _rows(path, ("s1", "s2", "stance")):
+        if "\n" in row["s1"] + row["s2"]:
+            raise FormatError(
+                f"{path}: row {number}: a headline of several lines; close the quotes before it"
+            )
         label = _claim_label(row, ("agree", "disagree", "other"), path, number)
         yield Document(f"{path.stem}-{number}", row["s2"], claims=(Claim(row["s1"], label),))
 
@@ -175,16 +182,17 @@ def _mapped(document: Document, corpus: Corpus, notes: Counter[str]) -> Document
     return replace(document, entities=tuple(spans), label_set=corpus.target)
 
 
-def read_topics(path: Path) -> Iterator[Document]:
+def read_topics(path: Path, own: Container[str] = ()) -> Iterator[Document]:
     """Topic JSONL, plain or gzip: `text` and `label` (Khaleej's or ANT's names) or `topic`
-    (khabar's).
+    (khabar's); also khabar JSONL, whose documents may be without one.
 
-    A text whose label has no counterpart among khabar's topics has topic None.
+    Labels that are `own`, or of none of these, stay as they are. A text whose label has no
+    counterpart among khabar's topics has topic None.
     """
     with opened_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _topic_document(line, f"{path}:{number}", f"{path.stem}-{number}")
+                yield _topic_document(line, f"{path}:{number}", f"{path.stem}-{number}", own)
 
 
 @cache
@@ -198,7 +206,7 @@ def _topics() -> dict[str, str | None]:
     return names
 
 
-def _topic_document(line: str, where: str, identifier: str) -> Document:
+def _topic_document(line: str, where: str, identifier: str, own: Container[str]) -> Document:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -209,12 +217,12 @@ def _topic_document(line: str, where: str, identifier: str) -> Document:
         if not isinstance(row.get(name), str | None):
             raise FormatError(f"{where}: {name} must be a string or null")
     label = row.get("topic", row.get("label"))
-    if not isinstance(label, str) and not (label is None and "topic" in row):
+    if not isinstance(label, str) and not (label is None and {"topic", "id"} & row.keys()):
         raise FormatError(f"{where}: need the string label, or topic, which may be null")
     return Document(
         str(row.get("id", identifier)),
         row["text"],
         title=row.get("title"),
         source=row.get("source"),
-        topic=None if label is None else _topics().get(label),
+        topic=label if label is None or label in own else _topics().get(label, label),
     )

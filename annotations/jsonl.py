@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotations.errors import DocumentError, FormatError, not_utf8
+from annotations.errors import DocumentError, FormatError, not_utf8, told
 from annotations.schema import Claim, Document, Range, Span, Stance
 from annotations.textfile import opened_bytes
 
@@ -46,7 +46,9 @@ def _require_known(row: Any, fields: set[str], what: str) -> None:
         raise TypeError(f"{what} must be an object, got {type(row).__name__}")
     unknown = sorted(set(row) - fields)
     if unknown:
-        raise FormatError(f"unknown field {unknown[0]!r}; {what} has {', '.join(sorted(fields))}")
+        raise FormatError(
+            f"unknown field {told(unknown[0])}; {what} has {', '.join(sorted(fields))}"
+        )
 
 
 def _span(row: dict[str, Any], text: str) -> Span:

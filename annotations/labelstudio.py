@@ -27,7 +27,8 @@ from annotations.jsonl import (
 from annotations.labels import label_schema
 from annotations.offsets import Quoted
 from annotations.regions import KINDS, Regions, placed_stances
-from annotations.schema import Document, Range, Stance
+from annotations.schema import Document, Range, Span, Stance
+from annotations.textfile import opened_bytes
 
 Json = dict[str, Any]
 ENTITIES, ATTITUDES, STANCE, HOLDER, TOPIC = "entities", "attitudes", "stance", "holder", "topic"
@@ -48,6 +49,7 @@ def to_task(document: Document, model_version: str | None = None) -> Json:
     carried["stances"] = carried_stances(row["stances"])
     carried["annotated"] = document.entities is not None
     with naming(document.id):
+        _require_unused(document.entities or ())
         result = [
             _region(f"e{i}", ENTITIES, span.label, (span.start, span.end), document.text)
             for i, span in enumerate(document.entities or ())
@@ -62,6 +64,20 @@ def to_task(document: Document, model_version: str | None = None) -> Json:
     if model_version is not None:
         return {"data": data, "predictions": [{"model_version": model_version, "result": result}]}
     return {"data": data, "annotations": [{"was_cancelled": False, "result": result}]}
+
+
+def _require_unused(spans: Sequence[Span]) -> None:
+    """Refuse a label of an entity that is read as another: a kind of region, or khabar's in
+    Arabic.
+    """
+    meant = {kind.arabic: name for name, kind in label_schema().entities.items()}
+    meant.update((kind, f"a region of stances, {kind}") for kind in KINDS)
+    for span in spans:
+        if span.label in meant:
+            raise FormatError(
+                f"the label {span.label!r} stands for {meant[span.label]} in Label Studio; rename "
+                "it"
+            )
 
 
 def _item(identifier: str, name: str, kind: str, value: Json, **more: Any) -> Json:
@@ -251,7 +267,7 @@ def _names(completed_by: Any) -> set[str]:
 def read_tasks(path: Path) -> Iterator[Json]:
     """The tasks of an export, one at a time, whether a JSON array or one object a line."""
     decoder, decode = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")().decode
-    with path.open("rb") as file:
+    with opened_bytes(path) as file:
         buffer, at, number, ended, between = "", 0, 0, False, ""
         while True:
             gap = _BETWEEN.match(buffer, at)

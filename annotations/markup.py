@@ -25,6 +25,7 @@ from typing import Any
 from annotations.errors import DocumentError, FormatError, not_utf8, told
 from annotations.schema import Claim, Document, Range, Span, Stance, crossing_pairs, nested_order
 from annotations.text import reject_surrogates
+from annotations.textfile import opened_bytes
 
 _OPEN = re.compile(r"\[([^\s\[\]\\]+) ")
 _FIELD = re.compile(r"@ ([a-z_]+):(?: (.*))?")
@@ -49,7 +50,7 @@ class _Record:
 
 def read_markup(path: Path) -> Iterator[Document]:
     """The documents of a markup file, in order."""
-    with path.open("rb") as file:
+    with opened_bytes(path) as file:
         lines = (_decoded(line, f"{path}:{number}") for number, line in enumerate(file, 1))
         first = next(lines, "").removeprefix("\ufeff")
         yield from parse_markup(chain([first], lines), str(path))

@@ -38,8 +38,19 @@ def utf16_units(text: str) -> list[int]:
     return [*starts, position]
 
 
-def reconcile(text: str, quoted: Sequence[Quoted]) -> tuple[list[Range], int]:
-    """The ranges in code points, and how many of them had been given in UTF-16 units.
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Ranges in code points: how many had been given in UTF-16 units, and whether their surfaces
+    stand there in either units, so that nothing tells which were meant.
+    """
+
+    ranges: list[Range]
+    repaired: int
+    ambiguous: bool
+
+
+def reconcile(text: str, quoted: Sequence[Quoted]) -> Reconciled:
+    """The ranges of quotations in code points; where nothing tells the units, they are these.
 
     Units that fit all of a text's spans are those of the tool; where neither does (one tool's spans
     beside another's), each span is read in the units that fit it. A span that fits none is refused.
@@ -66,7 +77,8 @@ def reconcile(text: str, quoted: Sequence[Quoted]) -> tuple[list[Range], int]:
     changed = sum(
         (span.start, span.end) != found for span, found in zip(quoted, ranges, strict=True)
     )
-    return ranges, changed
+    ambiguous = all(plain) and all(repaired) and plain != repaired
+    return Reconciled(ranges, changed, ambiguous)
 
 
 def _code_points(text: str, span: Quoted, units: Sequence[int] | None, same: Same) -> Range | None:

@@ -48,9 +48,12 @@ class Regions:
     def read(self, text: str, notes: Counter[str]) -> tuple[list[Span], list[Stance]]:
         """Entities and stances, in order; `notes` counts what was repaired or left out."""
         quoted = [q for _, q in (*self.entities, *self.attitudes.values())]
-        places, repaired = reconcile(text, quoted)
-        if repaired:
-            notes["span repaired: its offsets were UTF-16 units"] += repaired
+        reconciled = reconcile(text, quoted)
+        places = reconciled.ranges
+        if reconciled.repaired:
+            notes["span repaired: its offsets were UTF-16 units"] += reconciled.repaired
+        if reconciled.ambiguous:
+            notes["text whose offsets may be UTF-16 units too, read as code points"] += 1
         spans = [
             Span(*place, label) for (label, _), place in zip(self.entities, places, strict=False)
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from annotations.errors import DocumentError
+from annotations.errors import DocumentError, told
 
 Range = tuple[int, int]
 
@@ -34,7 +34,8 @@ class Span:
     label: str
 
     def __post_init__(self) -> None:
-        require_range(self.label, self.start, self.end)
+        if not 0 <= self.start < self.end:  # a label is quoted in this case alone
+            require_range(told(self.label), self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,13 @@ class Stance:
             raise DocumentError(
                 "stance: the target is empty; name whom or what the stance is toward"
             )
+        where = f"stance toward {told(self.target)}"
         if self.holder is not None and not self.holder.strip():
-            raise DocumentError(
-                f"stance toward {self.target!r}: the holder is empty; name it or use null"
-            )
+            raise DocumentError(f"{where}: the holder is empty; name it or use null")
         if (self.start is None) != (self.end is None):
-            raise DocumentError(f"stance toward {self.target!r}: start and end are set together")
+            raise DocumentError(f"{where}: start and end are set together")
         if self.start is not None and self.end is not None:
-            require_range(f"stance toward {self.target!r}", self.start, self.end)
+            require_range(where, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,21 @@ def outermost(spans: tuple[Span, ...]) -> tuple[Span, ...]:
         if not kept or span.start >= kept[-1].end:
             kept.append(span)
     return tuple(kept)
+
+
+def judged_twice(document: Document) -> tuple[str, ...]:
+    """The targets and claims that a document judges more than once: targets by the same holder at
+    the same place and in the same part of the text.
+    """
+    stances = Counter(
+        (s.target, s.start, s.scope or (0, len(document.text)), s.holder)
+        for s in document.stances or ()
+    )
+    claims = Counter(claim.text for claim in document.claims or ())
+    return (
+        *(target for (target, *_), count in stances.items() if count > 1),
+        *(text for text, count in claims.items() if count > 1),
+    )
 
 
 def duplicates(spans: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -12,6 +12,8 @@ from typing import TextIO
 
 from annotations.errors import FormatError, not_utf8
 
+PACKED = ".gz"
+
 
 @contextmanager
 def opened_bytes(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
@@ -19,11 +21,20 @@ def opened_bytes(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
 
     Raises FormatError, as late as the bytes are read, where they are no whole gzip file.
     """
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+    packed = path.suffix == PACKED
+    with gzip.open(path) if packed else path.open("rb") as raw:
         try:
+            if packed and not raw.peek(1):
+                _require_any_bytes(path)
             yield raw
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise FormatError(f"{path}: no whole gzip file ({error}); get it again") from None
+
+
+def _require_any_bytes(path: Path) -> None:
+    """Refuse a packed file of no bytes, which gzip takes for one of an empty file."""
+    if path.stat().st_size == 0:
+        raise EOFError("it is empty")
 
 
 @contextmanager

@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from annotations.errors import FormatError
+from annotations.errors import FormatError, told
 from annotations.labels import LabelSchema, label_schema
-from annotations.schema import Document, Range, crossing_pairs, duplicates
+from annotations.schema import Document, Range, crossing_pairs, duplicates, judged_twice
 from annotations.text import is_diacritic
 
 CLAIM_LABELS = ("agree", "disagree", "discuss", "unrelated", "other")
@@ -60,9 +60,9 @@ def _outside(found: Range | None, document: Document) -> bool:
 
 def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]:
     for stance in document.stances or ():
-        where = f"stance toward {stance.target!r}"
+        where = f"stance toward {told(stance.target)}"
         if stance.label not in schema.stances:
-            yield f"{where}: unknown label {stance.label!r}; use {', '.join(schema.stances)}"
+            yield f"{where}: unknown label {told(stance.label)}; use {', '.join(schema.stances)}"
         for found in (stance.scope, *(stance.evidence or ())):
             if _outside(found, document):
                 yield (
@@ -76,16 +76,18 @@ def _attitude_problems(document: Document, schema: LabelSchema) -> Iterator[str]
             )
     for claim in document.claims or ():
         if claim.label not in CLAIM_LABELS:
-            yield f"claim: unknown label {claim.label!r}; use {', '.join(CLAIM_LABELS)}"
+            yield f"claim: unknown label {told(claim.label)}; use {', '.join(CLAIM_LABELS)}"
+    for about in judged_twice(document):
+        yield f"{told(about)} is judged twice; keep one of its labels"
     if document.topic is not None and document.topic not in schema.topics:
-        yield f"topic: unknown label {document.topic!r}; use {', '.join(schema.topics)}"
+        yield f"topic: unknown label {told(document.topic)}; use {', '.join(schema.topics)}"
 
 
 def _form_problems(document: Document) -> Iterator[str]:
     if document.form is None:
         return
     if document.form != "NFC":
-        yield f"form: unknown Unicode form {document.form!r}; use NFC or null"
+        yield f"form: unknown Unicode form {told(document.form)}; use NFC or null"
         return
     composed = unicodedata.normalize("NFC", document.text)
     if composed != document.text:
@@ -124,6 +126,8 @@ def problems(documents: Iterable[Document]) -> Iterator[str]:
     schema = label_schema()
     seen: set[str] = set()
     for document in documents:
+        if any("\ud800" <= char <= "\udfff" for char in document.id + document.text):
+            yield f"{document.id!r}: the text or id holds a lone surrogate; mend or remove it"
         if document.id in seen:
             yield f"{document.id}: duplicate id; ids are unique within a file"
         seen.add(document.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -285,3 +286,23 @@ def test_a_claim_that_one_did_not_judge_is_a_disagreement() -> None:
         told = {"id": "a", "claims": "انتهت الحرب.", "first": labels[0], "second": labels[1]}
         assert report["disagreements"] == [told]
     assert "claims" not in agreement_report([WHOLE], [replace(WHOLE, claims=None)])
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"stances": (Stance("سالم", "favor"), Stance("سالم", "against"))},
+        {"claims": (Claim("سقط", "agree"), Claim("سقط", "disagree"))},
+    ],
+)
+def test_an_annotator_who_says_two_things_is_refused(twice: dict[str, Any]) -> None:
+    own, other = Document("d", TEXT, **twice), Document("d", TEXT, stances=(), claims=())
+    for sides in ((own, other), (other, own)):
+        with pytest.raises(DocumentError, match=r"^d: one annotation judges '.*' twice"):
+            agreement_report(*([side] for side in sides))
+
+
+def test_an_entity_given_twice_counts_once() -> None:
+    once, twice = (Document("d", TEXT, entities=(Span(*SECOND, "ORG"),) * n) for n in (1, 2))
+    report = agreement_report([once], [twice])
+    assert report["spans"]["f1"] == report["spans_partial"]["f1"] == 1.0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 import khabar
+from annotations.convert import Conversion
 from annotations.jsonl import read_documents, write_documents
-from annotations.schema import Document, Span
+from annotations.schema import Document, Span, Stance
 from annotations.seed import FOLDER, seed_document
 
 GOLD = FOLDER / "gold.jsonl"
@@ -37,6 +40,8 @@ def test_formats_can_be_named(tmp_path: Path) -> None:
     run("convert", "--to", "conll", GOLD, tmp_path / "a.txt")
     run("convert", "--from", "conll", tmp_path / "a.txt", tmp_path / "b.jsonl")
     assert sum(len(d.entities or ()) for d in read_documents(tmp_path / "b.jsonl")) == 129
+    for words in ((GOLD, "-"), ("-", tmp_path / "c.jsonl")):
+        assert "give /dev/std" in run("convert", *words, status=1).stderr
     assert "unknown format 'xml'" in run("convert", "--to", "xml", GOLD, "b", status=1).stderr
 
 
@@ -145,3 +150,77 @@ def test_a_lone_surrogate_is_one_line(tmp_path: Path) -> None:
     path.write_text('{"id": "a", "text": "\\ud800b", "entities": []}\n')
     done = run("convert", path, tmp_path / "b.jsonl", status=1)
     assert done.stderr.count("\n") == 1 and "lone surrogate" in done.stderr
+
+
+def test_what_is_no_file_is_written_to_and_a_link_stays_one(tmp_path: Path) -> None:
+    pipe, link, kept = tmp_path / "pipe", tmp_path / "link.jsonl", tmp_path / "kept.jsonl"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    run("convert", "--to", "khabar", GOLD, pipe)
+    assert os.read(reader, 20) == GOLD.read_bytes()[:20] and pipe.is_fifo()
+    os.close(reader)
+    kept.write_text("old")
+    kept.chmod(0o600)
+    link.symlink_to(kept)
+    run("convert", GOLD, link)
+    assert link.is_symlink() and list(read_documents(kept)) == [seed_document()]
+    assert kept.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "folder").mkdir()
+    for verb in (("convert", "--to", "khabar", GOLD), ("show", GOLD, "--html")):
+        done = run(*verb, tmp_path / "folder", status=1)
+        assert "folder: is a folder; give the name of a file" in done.stderr
+    assert "is no folder" in run("convert", "--to", "brat", GOLD, kept, status=1).stderr
+
+
+def test_a_link_to_itself_is_replaced_and_a_full_device_is_one_line(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop)
+    run("show", GOLD, "--html", loop)
+    assert "</html>" in loop.read_text(encoding="utf-8")
+    if Path("/dev/full").exists():
+        told = run("convert", "--to", "khabar", GOLD, "/dev/full", status=1).stderr
+        assert told == "khabar: the output: No space left on device; give another path\n"
+
+
+def test_packed_files_are_read_by_every_verb_and_not_written(tmp_path: Path) -> None:
+    packed = tmp_path / "gold.jsonl.gz"
+    packed.write_bytes(gzip.compress(GOLD.read_bytes()))
+    assert run("validate", packed).stdout == "no problem found\n"
+    for name in ("a.json", "a.markup", "a.conll"):
+        run("convert", packed, tmp_path / name)
+        again = tmp_path / f"{name}.gz"
+        again.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+        counted = [run("stats", path).stdout for path in (tmp_path / name, again)]
+        assert counted[0] == counted[1]
+    ids = [d.id for d in Conversion().read(tmp_path / "a.conll.gz")]
+    assert ids[0] == "a-1"
+    assert "is not packed" in run("convert", GOLD, tmp_path / "b.jsonl.gz", status=1).stderr
+    (tmp_path / "empty.jsonl.gz").write_bytes(b"")
+    assert "no whole gzip file" in run("stats", tmp_path / "empty.jsonl.gz", status=1).stderr
+
+
+def test_one_more_label_of_one_annotator_renames_no_other(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.conll", tmp_path / "b.conll"
+    first.write_text("سالم B-PER\nفي O\nعمان B-LOC\n", encoding="utf-8")
+    second.write_text("سالم B-PER\nفي B-DATE\nعمان B-LOC\n", encoding="utf-8")
+    spans = json.loads(run("agree", first, second).stdout)["spans"]
+    assert spans == {"first": 2, "second": 3, "both": 2, "f1": 0.8}
+
+
+def test_a_project_is_not_made_over_its_own_tasks(tmp_path: Path) -> None:
+    run("labelstudio", GOLD, tmp_path)
+    before = (tmp_path / "tasks.json").read_bytes()
+    done = run("labelstudio", tmp_path / "tasks.json", tmp_path, status=1)
+    assert "is what the project is made of" in done.stderr
+    assert (tmp_path / "tasks.json").read_bytes() == before
+    run("labelstudio", tmp_path / "none.jsonl", tmp_path / "new", status=1)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_view_of_what_lies_outside_its_text_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    stance = Stance("س", "favor", evidence=((-3, -1),))
+    write_documents(bad, [Document("d", "0123456789", stances=(stance,))])
+    page = tmp_path / "a.html"
+    for words in (("show", bad), ("show", bad, "--diff", bad)):
+        assert "lies outside the text" in run(*words, "--html", page, status=1).stderr

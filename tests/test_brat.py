@@ -100,6 +100,7 @@ def test_what_brat_cannot_show_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"")
     with pytest.raises(FormatError, match="the folder is not empty"):
         write_folder(tmp_path, [])
+    (tmp_path / "none").mkdir()
     with pytest.raises(FormatError, match=r"no \.txt file"):
         list(read_folder(tmp_path / "none", Counter()))
 
@@ -190,3 +191,22 @@ def test_lines_of_windows_and_a_note_that_is_a_number_are_read() -> None:
     document = from_ann(TEXT, lines, {"id": "a"}, "a.ann", notes)
     assert document.stances == (Stance("سالم", "favor", 13, 17, holder="7"),)
     assert not notes
+
+
+def test_annotation_without_its_text_and_links_to_folders_are_not_passed_over(
+    tmp_path: Path,
+) -> None:
+    write_folder(tmp_path / "own", [Document("a", TEXT, entities=())])
+    (tmp_path / "all" / "more").mkdir(parents=True)
+    (tmp_path / "all" / "link").symlink_to(tmp_path / "own")
+    (tmp_path / "all" / "more" / "up").symlink_to(tmp_path / "all")
+    assert [d.id for d in read_folder(tmp_path / "all", Counter())] == ["a"]
+    (tmp_path / "all" / "more" / "b.ann").write_text("T1\tPERS 0 4\tسالم\n")
+    with pytest.raises(FormatError, match=r"more/b\.ann: its text, b\.txt, is missing"):
+        list(read_folder(tmp_path / "all", Counter()))
+
+
+def test_a_target_stands_once() -> None:
+    lines = ["T1\tTarget 0 1\t" + TEXT[0], "T1\tTarget 1 2\t" + TEXT[1]]
+    with pytest.raises(FormatError, match=r"a\.ann:2: T1 stands twice"):
+        from_ann(TEXT, lines, {"id": "a"}, "a.ann", Counter())

@@ -102,7 +102,7 @@ def test_what_conll_cannot_hold_is_said() -> None:
 def test_a_format_is_told_by_its_name(tmp_path: Path) -> None:
     assert format_of(tmp_path) == "brat"
     assert format_of(Path("a.bio")) == "conll-flat"
-    with pytest.raises(FormatError, match=r"no format has the suffix '\.csv'; name it with --from"):
+    with pytest.raises(FormatError, match=r"no format has the suffix '\.csv'; rename it"):
         format_of(Path("a.csv"))
     with pytest.raises(FormatError, match="no such file or folder"):
         list(Conversion().read(tmp_path / "a.json"))

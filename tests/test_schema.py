@@ -41,7 +41,7 @@ def cross(a: Span, b: Span) -> bool:
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (3, 3), (5, 2), (0, 0), (-3, -1)])
 def test_a_span_needs_a_range_that_holds_something(start: int, end: int) -> None:
-    with pytest.raises(DocumentError, match=rf"GPE: need 0 <= start < end, got {start}, {end}"):
+    with pytest.raises(DocumentError, match=rf"'GPE': need 0 <= start < end, got {start}, {end}"):
         Span(start, end, "GPE")
 
 

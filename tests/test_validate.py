@@ -33,7 +33,7 @@ def test_gold_that_keeps_the_rules_has_no_problem() -> None:
             Stance("الحرب", "neutral"),
         ),
         claims=tuple(
-            Claim("سقط داعش.", label)
+            Claim(f"سقط داعش، {label}.", label)
             for label in ("agree", "disagree", "discuss", "unrelated", "other")
         ),
         topic="politics",
@@ -138,7 +138,7 @@ def test_a_stance_that_breaks_a_rule_is_told(stance: Stance, expected: str) -> N
 
 
 def test_unknown_labels_of_claims_and_topics_are_told() -> None:
-    claims = (Claim("سقط داعش.", "agree"), Claim("سقط داعش.", "favor"))
+    claims = (Claim("سقط داعش.", "agree"), Claim("عاد داعش.", "favor"))
     assert found(claims=claims) == [
         "seed-1: claim: unknown label 'favor'; use agree, disagree, discuss, unrelated, other"
     ]
@@ -189,3 +189,31 @@ def test_a_text_that_claims_a_form_must_be_in_it(
 ) -> None:
     found = list(problems([Document("d", text, form=form)]))
     assert [problem[: len(word)] for problem, word in zip(found, words, strict=True)] == words
+
+
+def test_a_target_or_claim_is_judged_once() -> None:
+    whole = (0, len(TEXT))
+    stances = (Stance("الحرب", "favor"), Stance("الحرب", "against", scope=whole))
+    assert found(stances=stances) == ["seed-1: 'الحرب' is judged twice; keep one of its labels"]
+    others = (
+        Stance("الحرب", "favor"),
+        Stance("الحرب", "against", scope=(0, 4)),
+        Stance("الحرب", "against", holder="سالم"),
+        Stance("داعش", "against", *GROUP),
+    )
+    assert found(stances=others) == []
+    claims = (Claim("سقط داعش.", "agree"), Claim("سقط داعش.", "disagree"))
+    assert found(claims=claims) == ["seed-1: 'سقط داعش.' is judged twice; keep one of its labels"]
+
+
+@pytest.mark.parametrize("fields", [{"id": "\ud800", "text": "نص"}, {"id": "a", "text": "\udfff"}])
+def test_a_lone_surrogate_is_a_problem(fields: dict[str, str]) -> None:
+    (problem,) = problems([Document(**fields)])
+    assert "lone surrogate" in problem and problem.isprintable()
+
+
+def test_a_long_value_is_told_by_its_length() -> None:
+    article = "خبر خاص " * 200
+    document = Document("a", TEXT, stances=(Stance(article, article),), topic=article)
+    told = "\n".join(problems([document]))
+    assert "خاص" not in told and told.count("a value of 1600 characters") == 3
