@@ -222,3 +222,9 @@ def test_a_tokenizer_of_another_family_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(EncoderError, match=r"no piece <s> or \[CLS\]; use a BERT or XLM-R"):
         special_pieces(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("source", ["tiny", "packaged", "."])
+def test_a_revision_is_of_the_hub(source: str, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"this encoder is not from there; leave encoder\.rev"):
+        encoder_folder(Encoder(source=source, revision="abc"), tmp_path)

@@ -16,7 +16,7 @@ from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Span, Stance
 from serving.bundle import Bundle
 from tests.files import write
-from tests.table_backend import Knowing, knowing_taggers, with_heads
+from tests.table_backend import Knowing, knowing_taggers
 from training.evaluation.files import Task, evaluate, file_kind
 
 CONLL = "وأكد O\nالتحالف B-ORG\nبسوريا B-LOC\n"
@@ -182,37 +182,6 @@ def test_evidence_of_stances_is_scored_by_its_surest_sentence(
     assert low <= report["evidence_hit_at_1"] <= high
 
 
-TOPICS = [("القوات دخلت", "politic"), ("سوريا فوز", "sport"), ("سوق القائم", "finance")]
-TOPICS += [("قال الرئيس", "society")]  # without a counterpart
-
-
-@pytest.mark.parametrize("name", ["dev.jsonl", "dev.jsonl.gz"])
-def test_topics_are_scored_under_khabars_names(knowing: Knowing, tmp_path: Path, name: str) -> None:
-    lines = [
-        json.dumps({"id": f"ant-{i}", "text": text, "label": label}, ensure_ascii=False)
-        for i, (text, label) in enumerate(TOPICS)
-    ]
-    words = {"دخلت": "politics", "فوز": "sports", "سوق": "culture"}
-    path = write(tmp_path / name, "\n".join(lines) + "\n")
-    report = evaluate("topic", path, knowing(labels={"topic": words}))
-    assert set(report) >= LABEL_KEYS | RUN_KEYS
-    assert (report["items"], report["skipped"]) == (3, 1)
-    assert report["accuracy"] == report["macro_f1"] == pytest.approx(2 / 3, abs=1e-4)
-    assert set(report["per_label"]) == {"politics", "sports", "economy"}
-
-
-def test_topics_of_khabar_jsonl_leave_out_documents_without_one(
-    knowing: Knowing, tmp_path: Path
-) -> None:
-    rows = [Document("a", "القوات دخلت", topic="politics"), Document("b", "قال الرئيس")]
-    rows += [Document("c", "سوريا", title="فوز", topic="sports")]
-    words = {"دخلت": "politics", "فوز": "sports", "سوريا": "sports"}
-    for order in (rows, rows[::-1]):
-        write_documents(tmp_path / "t.jsonl", order)
-        report = evaluate("topic", tmp_path / "t.jsonl", knowing(labels={"topic": words}))
-        assert (report["items"], report["skipped"], report["accuracy"]) == (2, 1, 1.0)
-
-
 FILES = {
     "ans": "s1,s2,stance\nا,ب,agree\n",
     "mawqif": "ID,text,target,stance\n1,قال,Covid Vaccine,Favor\n",
@@ -243,10 +212,12 @@ def test_a_task_that_does_not_fit_the_file_is_a_clear_error(
         evaluate(task, path, knowing())
 
 
-def test_a_packed_file_of_another_task_is_to_be_unpacked(knowing: Knowing, tmp_path: Path) -> None:
-    (tmp_path / "a.conll.gz").write_bytes(gzip.compress(CONLL.encode()))
-    with pytest.raises(FormatError, match=r"a\.conll\.gz: .*unpack it for ner"):
-        evaluate("ner", tmp_path / "a.conll.gz", knowing())
+def test_a_packed_file_has_the_scores_of_the_plain_one(knowing: Knowing, tmp_path: Path) -> None:
+    for task, text in (("ner", CONLL), ("claim", FILES["ans"]), ("claim", FILES["ans"].upper())):
+        (tmp_path / "a").write_text(text, encoding="utf-8")
+        (tmp_path / "a.gz").write_bytes(gzip.compress(text.encode()))
+        plain, packed = (evaluate(task, tmp_path / name, knowing()) for name in ("a", "a.gz"))
+        assert packed["items"] == plain["items"] == 1 and packed["per_label"] == plain["per_label"]
 
 
 @pytest.mark.parametrize(
@@ -335,13 +306,3 @@ def test_labels_that_the_head_lacks_are_told(
     write_documents(path, [Document("a", "زار بغداد", stances=stances)])
     evaluate("stance", path, knowing())
     assert "the head stance does not have, and so misses: love 1 times; it has favor" in caplog.text
-
-
-def test_a_topic_head_of_another_name_is_scored(knowing: Knowing, tmp_path: Path) -> None:
-    bundle = knowing().bundle
-    category = bundle.head("topic").model_copy(update={"name": "category"})
-    renamed = knowing_taggers(with_heads(bundle, bundle.head("khabar"), category))
-    write_documents(tmp_path / "t.jsonl", [Document("a", "القوات دخلت", topic="politics")])
-    known = renamed(labels={"category": {"دخلت": "politics"}})
-    report = evaluate("topic", tmp_path / "t.jsonl", known)
-    assert (report["items"], report["accuracy"]) == (1, 1.0)

@@ -19,8 +19,9 @@ from serving.bundle import Bundle
 from serving.tagger import Tagger
 from tests.table_backend import knowing_taggers
 from training.evaluation.development import DEV_SPLITS, DevSet, evaluate_heads
+from training.evaluation.intervals import paired_bootstrap
 from training.evaluation.questions import topic_questions
-from training.evaluation.scores import EntityScores, LabelScores, paired_bootstrap
+from training.evaluation.scores import EntityScores, LabelScores
 from training.export.gate import HeadLoss, check, head_loss, int8_losses
 from training.export.quantisation import ExportError
 from training.export.torch_backend import TorchBackend

@@ -11,6 +11,7 @@ import configs
 import training.recipe
 from annotations.jsonl import write_documents
 from annotations.schema import Claim, Document, Span
+from annotations.text import normalize
 from serving.bundle import Bundle, Head
 from serving.tagger import Tagger
 from training.recipe import calibrate, taught
@@ -41,7 +42,8 @@ def test_a_file_of_ones_own_calibrates_what_was_annotated_in_it(
     smoke_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "my-own.jsonl"  # no corpus of the name `my`
-    held_out = [f"d{i}" for i in range(200) if held_out_part(f"d{i}") == "calibration"]
+    texts = [f"زار الوفد بغداد {i}" for i in range(200)]
+    held_out = [text for text in texts if held_out_part(normalize(text).text) == "calibration"]
     claims = (Claim("زار الوفد", "agree"),)
     kinds = [
         {"entities": (Span(10, 15, "GPE"),), "claims": claims},
@@ -49,8 +51,8 @@ def test_a_file_of_ones_own_calibrates_what_was_annotated_in_it(
         {"entities": None, "claims": claims},
     ]
     documents = [
-        Document(name, "زار الوفد بغداد", **kinds[i % 3])  # type: ignore[arg-type]
-        for i, name in enumerate(held_out)
+        Document(f"d{i}", text, **kinds[i % 3])  # type: ignore[arg-type]
+        for i, text in enumerate(held_out)
     ]
     write_documents(path, documents)
     of_words, of_claims = f"{{corpus: {path}, head: khabar}}", f"{path}#claims"
@@ -67,8 +69,9 @@ def test_a_file_of_ones_own_calibrates_beside_a_corpus_and_under_the_heads_names
     smoke_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "own.jsonl"
-    name = next(f"d{i}" for i in range(200) if held_out_part(f"d{i}") == "calibration")
-    own = Document(name, "زار الوفد بغداد", entities=(Span(10, 15, "GPE"),))
+    texts = (f"زار الوفد بغداد {i}" for i in range(200))
+    text = next(t for t in texts if held_out_part(normalize(t).text) == "calibration")
+    own = Document("d", text, entities=(Span(10, 15, "GPE"),))
     write_documents(path, [own])
     sources = f"[{{corpus: authored, head: khabar}}, {{corpus: {path}, head: khabar}}]"
     authored, mine = calibrated_on(smoke_bundle, sources, monkeypatch)["khabar"]

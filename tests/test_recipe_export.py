@@ -54,3 +54,13 @@ def test_only_fixed_scales_keep_the_texts_of_a_batch_apart(
 ) -> None:
     bundle = Bundle.load(run_recipe(one_step(quantisation=quantisation), tmp_path))
     assert bundle.manifest.batch_invariant == invariant
+
+
+def test_a_head_that_no_development_split_judges_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(training.recipe, "int8_losses", lambda *_: ([LOSS], []))
+    with caplog.at_level("WARNING"):
+        run_recipe(one_step(gate=True, allow_loss=True), tmp_path)
+    unjudged = [r.args[0] for r in caplog.records if "none of its sources" in r.msg and r.args]
+    assert unjudged == [name for name in one_step().heads if name != "khabar"]

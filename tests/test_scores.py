@@ -12,10 +12,10 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as sklearn_f1
 
+from training.evaluation.intervals import bootstrap
 from training.evaluation.scores import (
     EntityScores,
     LabelScores,
-    bootstrap,
     calibration_by_chance,
     calibration_error,
     label_scores,
@@ -314,3 +314,23 @@ def test_hits_of_evidence_are_counted_where_gold_has_any() -> None:
     assert (some["evidence_items"], some["evidence_hit_at_1"]) == (1, 0.0)
     for without in (scores.take([1]), LabelScores(list("ab"), list("ab"), [0.9] * 2)):
         assert not any(name.startswith("evidence") for name in without.report())
+
+
+def test_items_of_one_article_are_drawn_together() -> None:
+    """Ten articles of ten items, each wholly right or wholly wrong, say as much as ten items do."""
+    rows = np.repeat(np.arange(10) < 7, 10).astype(float)
+    names = [f"a{i // 10}" for i in range(100)]
+    ten = bootstrap(rows[::10], lambda drawn: float(drawn.mean()))
+    assert bootstrap(rows, lambda drawn: float(drawn.mean()), articles=names) == ten
+    alone = bootstrap(rows, lambda drawn: float(drawn.mean()))
+    assert alone[1] - alone[0] < (ten[1] - ten[0]) / 2
+    gold, found = (["x" if wanted else "y" for wanted in side] for side in (rows >= 0, rows > 0))
+    low, high = LabelScores(gold, found, [0.9] * 100, articles=names).report()["accuracy_interval"]
+    assert (low, high) == ten
+
+
+def test_a_rare_label_that_is_always_right_has_no_interval_to_zero() -> None:
+    gold = ["common"] * 98 + ["rare"] * 2
+    report = LabelScores(gold, gold, [0.9] * 100).report()
+    assert report["per_label"]["rare"]["interval"] == (1.0, 1.0)
+    assert report["interval"] == (1.0, 1.0)

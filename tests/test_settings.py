@@ -201,3 +201,18 @@ def test_what_would_go_wrong_later_is_refused_at_once(
     with pytest.raises(ConfigError, match=words) as caught:
         load_recipe(write(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("heads.khabar.unit=sentence", "combine and unit are of heads of pairs"),
+        ("heads.khabar.combine=most_decided", "combine and unit are of heads of pairs"),
+        ("sources=[{corpus: seed, head: khabar, annotates: []}]", r"annotates.*at least 1 item"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(
+    tmp_path: Path, override: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_recipe(write(tmp_path, MINIMAL), [override])

@@ -8,11 +8,12 @@ import pytest
 
 import configs
 from annotations.authored import authored_documents
-from annotations.errors import ConfigError
+from annotations.errors import ConfigError, FormatError
 from annotations.jsonl import write_documents
 from annotations.schema import Document, Span
+from training.encoders.sources import encoder_folder
 from training.leakage import HeldOut
-from training.preparation import recipe_heads
+from training.preparation import prepare, recipe_heads
 from training.settings import Recipe, load_recipe
 from training.source_documents import development_texts, training_documents
 
@@ -130,3 +131,16 @@ def test_what_a_head_cannot_read_is_refused(source: str, message: str) -> None:
 def test_what_would_be_done_to_another_source_is_refused(source: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         documents_of(recipe_of(source), HeldOut([]))
+
+
+def test_max_pieces_is_for_texts_alone() -> None:
+    with pytest.raises(ConfigError, match=r"max_pieces: only for heads of kind text, 'khabar' is"):
+        documents_of(recipe_of("{corpus: authored, head: khabar, max_pieces: 8}"))
+
+
+def test_own_labels_that_a_head_lacks_are_told_before_it_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    write_documents(path, [Document(f"d{i}", f"نص {i}", topic="weather") for i in range(60)])
+    recipe = recipe_of(f"{{corpus: '{path}#topics', head: topic, passes: 0}}")
+    with pytest.raises(FormatError, match="label 'weather' is none of head 'topic'"):
+        prepare(recipe, encoder_folder(recipe.encoder, tmp_path / "cache"))

@@ -125,3 +125,13 @@ def test_a_new_head_whose_batches_come_too_late_is_told(
     assert plan.heads == {"khabar", "claim", "stance"} and len(plan.late) == 2
     new_model(recipe, folder, prepared, plan)
     assert f"heads {', '.join(sorted(plan.late))} stay as they begin" in caplog.text
+
+
+def test_two_files_of_one_name_are_both_told(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "train.jsonl" for folder in "ab"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+    told = Lineage("tiny", ()).with_data([*map(str, paths), f"{paths[0]}#topics", "seed"])
+    assert [entry["name"] for entry in told.data] == ["train.jsonl", "train.jsonl", "seed"]
+    assert told.with_data(["seed-stances"]).data == told.data

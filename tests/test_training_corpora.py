@@ -1,5 +1,6 @@
 """The corpora as documents: joined and respaced without moving a name, and checked before use."""
 
+import gzip
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -176,19 +177,24 @@ def test_seed_stances_are_the_authors_and_asked_of_the_text_of_their_scope() -> 
 
 def test_a_file_of_ones_own_is_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    own = [Document(f"d{i}", "قال سالم", entities=(), topic="health") for i in range(200)]
+    own = [Document(f"d{i}", f"قال سالم {i // 2}", entities=(), topic="health") for i in range(400)]
     write_documents(path, [*own, seed_document()])
     parts = {part: load(str(path), part) for part in ("train", "calibration", "dev")}
-    assert parts["dev"] == [] and 0 < len(parts["calibration"]) < 40
+    assert parts["dev"] == [] and 0 < len(parts["calibration"]) < 80
+    assert not {d.text for d in parts["calibration"]} & {d.text for d in parts["train"]}
     assert Counter(d.id for p in parts.values() for d in p) == Counter(d.id for d in own) + Counter(
         ["seed-1"]
     )
     assert load(f"{path}#stances", "train") == load("seed-stances", "train")
     assert len(load(f"{path}#topics", "train")) == len(parts["train"])
     assert data_entry(f"{path}#topics")["files"] == {"mine.jsonl": sha256(path)}
+    packed = tmp_path / "my-own.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for view in ("", "#topics"):
+        assert load(f"{packed}{view}", "train") == load(f"{path}{view}", "train")
     with pytest.raises(FormatError, match=r"none\.jsonl: no such file; a recipe's paths"):
         load("none.jsonl#claims", "train")
-    write_documents(path, [Document("slipped", "قال سالم", entities=(Span(4, 9, "PERS"),))])
+    write_documents(path, [Document("slipped", "قال", entities=(Span(4, 9, "PERS"),))])
     with pytest.raises(FormatError, match=r"mine\.jsonl: slipped: range \(4, 9\) lies outside"):
         load(str(path), "train")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from annotations.authored import authored_documents
 from annotations.catalogue import corpus_file
@@ -13,6 +13,7 @@ from annotations.corpora import read_ans_pairs
 from annotations.matching import shared_words
 from annotations.schema import Claim, Document
 from annotations.text import normalize
+from training.leakage import without_texts_of
 from training.splits import Part, held_out_part, train_only
 
 log = logging.getLogger(__name__)
@@ -28,20 +29,11 @@ def claim_documents(part: Part) -> list[Document]:
     if part == "dev":
         return dev
     rows = list(read_ans_pairs(corpus_file("ans", "ans/stance/train.csv")))
-    train = _without_headlines_of(dev, [d for d in rows if held_out_part(_claim(d)) == "train"])
+    train = without_texts_of(dev, [d for d in rows if held_out_part(_claim(d)) == "train"])
     if part == "train":
         return train
     held_out = [d for d in rows if held_out_part(_claim(d)) == part]
-    return _without_headlines_of([*dev, *train], held_out)
-
-
-def _without_headlines_of(others: Iterable[Document], documents: list[Document]) -> list[Document]:
-    seen = {headline for other in others for headline in _headlines(other)}
-    return [document for document in documents if seen.isdisjoint(_headlines(document))]
-
-
-def _headlines(document: Document) -> tuple[str, str]:
-    return _claim(document), normalize(document.text).text
+    return without_texts_of([*dev, *train], held_out)
 
 
 def _claim_text(document: Document) -> str:

@@ -38,7 +38,7 @@ from training.gold import (
     stance_views,
     topic_views,
 )
-from training.label_sets import corpus_name
+from training.label_sets import corpus_name, is_own_file
 from training.leakage import run_hashes
 from training.splits import SENTENCES_PER_GROUP, Part, held_out_part, part_of, train_only
 
@@ -167,13 +167,15 @@ def topic_documents(corpus: str, part: Part) -> list[Document]:
 
 
 def _own_documents(path: Path, part: Part) -> list[Document]:
-    """The documents of a user's own file; it has no dev part, `khabar evaluate` scores any file."""
+    """The documents of a user's own file, all of one text in one part: what a model has been taught
+    it is surer of. It has no dev part, `khabar evaluate` scores any file.
+    """
     if part == "dev":
         return []
     if not path.is_file():
         raise FormatError(f"{path}: no such file; a recipe's paths begin where khabar is started")
     documents = placed(read_documents(path), path)
-    return [d for d in documents if held_out_part(d.id) == part]
+    return [d for d in documents if held_out_part(normalize(d.text).text) == part]
 
 
 def data_entry(corpus: str) -> dict[str, Any]:
@@ -239,7 +241,7 @@ def load(
     if corpus in ("wikifane", "newsfane"):
         return fane_documents(corpus, part)
     path, _, view = corpus.partition("#")
-    if path.endswith(".jsonl") and view in VIEWS:
+    if is_own_file(path) and view in VIEWS:
         return VIEWS[view](_own_documents(Path(path), part))
     name, _, view = corpus.partition("-")
     if name in get_args(Gold) and view in VIEWS:
@@ -249,7 +251,7 @@ def load(
     raise FormatError(
         f"unknown corpus {corpus!r}; use one of anercorp, wojood, wikifane, newsfane, khaleej, "
         f"ant, {', '.join(SOUGHT_CORPORA)}, {views}, or a khabar JSONL file "
-        "(FILE.jsonl[#stances|#claims|#topics])"
+        "(FILE.jsonl[#stances|#claims|#topics], or FILE.jsonl.gz)"
     )
 
 

@@ -60,17 +60,20 @@ def head_labels(name: str, settings: HeadSettings) -> tuple[str, ...]:
     return labels
 
 
+_OWN_FILES = (".jsonl", ".jsonl.gz")
+
+
 def corpus_name(source: str) -> str:
     """The corpus of a recipe's source, whose name may tell a view of it: `authored` of
     `authored-topics`, a user's own file of `FILE.jsonl#topics`.
     """
     path, _, _ = source.partition("#")
-    return path if path.endswith(".jsonl") else source.partition("-")[0]
+    return path if path.endswith(_OWN_FILES) else source.partition("-")[0]
 
 
 def is_own_file(source: str) -> bool:
     """Whether a recipe's source is a file of its author."""
-    return corpus_name(source).endswith(".jsonl")
+    return corpus_name(source).endswith(_OWN_FILES)
 
 
 def teaching(source: Source, head: Head) -> Teaching:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotations.schema import Document
-from annotations.text import TATWEEL
+from annotations.text import TATWEEL, normalize
 
 RUN = 30  # letters, as the corpora's own leakage checks count
 SHARE = 0.5
@@ -64,6 +64,14 @@ class HeldOut:
 def texts_of(document: Document) -> list[str]:
     """The texts of a document that a model learns by heart: its own and those of its claims."""
     return [document.text, *(claim.text for claim in document.claims or ())]
+
+
+def without_texts_of(others: Iterable[Document], documents: Iterable[Document]) -> list[Document]:
+    """The documents of which neither the text nor a claim is one of the others', in any spelling:
+    what a model has been taught it is surer of than of what it reads.
+    """
+    seen = {normalize(text).text for other in others for text in texts_of(other)}
+    return [d for d in documents if seen.isdisjoint(normalize(t).text for t in texts_of(d))]
 
 
 def without_copies(

@@ -80,5 +80,10 @@ class Lineage:
 
 
 def _distinct(data: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """One entry a corpus, the last one told."""
-    return tuple({entry["name"]: entry for entry in data}.values())
+    """One entry a corpus, the last one told; a user's files of one name that differ are two."""
+
+    def key(entry: dict[str, Any]) -> tuple[str, ...]:
+        own = Path(entry["name"]).suffix
+        return (entry["name"], *sorted(entry["files"].values())) if own else (entry["name"],)
+
+    return tuple({key(entry): entry for entry in data}.values())

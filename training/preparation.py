@@ -93,11 +93,11 @@ def prepare(recipe: Recipe, folder: Path) -> Prepared:
     held_out = development_texts(recipe)
     fingerprints = {"encoder": encoder_fingerprint(folder)}
     for source in recipe.sources:
-        if not source.passes:
-            continue
         head = heads[source.head]
         if is_own_file(source.corpus) and head.kind in POOLED:
             require_known(load(source.corpus, "calibration"), head)
+        if not source.passes:
+            continue
         documents, copies = training_documents(recipe, source, head, held_out)
         left_out[source.corpus] = max(copies, left_out.get(source.corpus, 0))
         made = source_examples(recipe, source, head, encoder, documents)

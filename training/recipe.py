@@ -155,7 +155,16 @@ def _judge(
     if not recipe.export.gate:
         return [], evaluate_heads(int8, recipe)
     fp32 = TorchBackend(model, "cuda" if torch.cuda.is_available() else "cpu")
-    return int8_losses(Tagger(int8.bundle, fp32), int8, recipe)
+    losses, scores = int8_losses(Tagger(int8.bundle, fp32), int8, recipe)
+    judged = {loss.head for loss in losses}
+    for head in int8.bundle.manifest.heads:
+        if head.name not in judged:
+            log.warning(
+                "%s: none of its sources has a development split, so nothing says what it loses "
+                "in int8; score a file of your own with `khabar evaluate`",
+                head.name,
+            )
+    return losses, scores
 
 
 def _refuse_another_recipe(recipe: Recipe, run: Path) -> None:

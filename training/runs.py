@@ -220,9 +220,10 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """The learning curves, by step.
 
-        A row of training has `step`, `epoch`, `loss` and `loss_HEAD` (means since the row before);
-        a row of evaluation has `step`, `epoch` and `dev`: HEAD/CORPUS -> f1 or macro_f1 of the head
-        on some development items of the corpus; in old runs CORPUS alone.
+        A row of training has `step`, `epoch`, `loss` and `loss_HEAD` (means since the row
+        before, or since the run went on); a row of evaluation has `step`, `epoch` and `dev`:
+        HEAD/CORPUS -> f1 or macro_f1 of the head on some development items of the corpus; in old
+        runs CORPUS alone.
         """
         path = self.folder / HISTORY
         if not path.is_file():

@@ -23,6 +23,7 @@ from serving.bundle import Combine, HeadKind, Unit
 from training.strict import Settings, load_settings
 
 NameList = Literal["wikifane"]
+MADE_HERE = ("packaged", "tiny")  # sources of an encoder that are neither a name nor a folder
 TARGET_PIECES = 32  # the least room that a target or claim is given beside a window
 
 
@@ -52,7 +53,7 @@ class Encoder(Settings):
     def _average_runs(self) -> Self:
         if not self.averaged_with:
             return self
-        if self.source in ("packaged", "tiny") or self.revision is not None:
+        if self.source in MADE_HERE or self.revision is not None:
             raise ValueError(
                 f"averaged_with takes runs and bundles, and source is {self.source}; name "
                 "the folder of a run there, without a revision"
@@ -114,7 +115,7 @@ class Source(Settings):
     group: PositiveInt = 1
     detokenise: float = Field(0.0, ge=0, le=1)
     max_pieces: PositiveInt | None = None
-    annotates: tuple[str, ...] | None = None
+    annotates: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     variants: Variants | None = None
     stretches: float = Field(0.0, ge=0, le=1)
     bare: float = Field(0.0, ge=0, le=1)
@@ -176,6 +177,14 @@ class HeadSettings(Settings):
         if isinstance(labels, tuple) and (not labels or len(set(labels)) < len(labels)):
             raise ValueError("give at least one label, each once")
         return labels
+
+    @model_validator(mode="after")
+    def _combine_pairs_alone(self) -> Self:
+        if self.kind != "pair" and (self.combine, self.unit) != ("mean", "window"):
+            raise ValueError(
+                f"combine and unit are of heads of pairs, this one is {self.kind}; leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _mirror_claims_alone(self) -> Self:

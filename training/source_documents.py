@@ -40,6 +40,8 @@ def training_documents(
     """
     if source.per_class is not None:
         _require_kind(POOLED, head, f"source {source.corpus}: per_class")
+    if source.max_pieces is not None:
+        _require_kind(("text",), head, f"source {source.corpus}: max_pieces")
     _require_sentences(source)
     if source.annotates is not None:
         _require_kind(WORDS, head, f"source {source.corpus}: annotates")

@@ -19,7 +19,7 @@ from training.encoders.tiny import save_tiny_encoder
 from training.encoders.trim import arabic_news_piece, trim
 from training.runs import HEADS, ORIGIN, RECIPE, Run, read_json
 from training.scratch import beside
-from training.settings import Encoder
+from training.settings import MADE_HERE, Encoder
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,11 @@ def encoder_folder(settings: Encoder, cache: Path) -> Path:
     of them their mean; the folder of a bundle what it computes with.
     """
     source = Path(settings.source)
+    if settings.revision is not None and (settings.source in MADE_HERE or source.exists()):
+        raise EncoderError(
+            f"{settings.source}: a revision is one of the hub's, and this encoder is not from "
+            "there; leave encoder.revision out"
+        )
     if settings.source == "tiny":
         source = _made(cache / "tiny", save_tiny_encoder)
     elif settings.source == "packaged":

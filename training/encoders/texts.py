@@ -102,7 +102,7 @@ def _rows(lines: Iterator[str], path: Path) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise FormatError(f"{path}:{number}: not JSON; one object a line is needed") from None
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise FormatError(f"{path}:{number}: need an object with the string text")

@@ -87,7 +87,8 @@ class DevCurve:
         ]
         if head.kind in ("text", "pair"):
             gold, found = (torch.cat(part) for part in zip(*pairs, strict=True))
-            return float(f1_score(gold, found, average="macro", zero_division=0))
+            labels = gold.unique().tolist()  # as the report has it
+            return float(f1_score(gold, found, labels=labels, average="macro", zero_division=0))
         gold_tags: list[list[str]] = []
         found_tags: list[list[str]] = []
         for labels, best in pairs:

@@ -21,9 +21,10 @@ from annotations.errors import FormatError
 from annotations.labels import label_schema
 from annotations.schema import Document, Span
 from serving.tagger import ANSWER_HEAD, Tagger
+from training.evaluation.intervals import Floats
 from training.evaluation.novelty import Known, Labelled, NoveltyScores
 from training.evaluation.questions import chunks, some_of
-from training.evaluation.scores import EntityScores, Floats
+from training.evaluation.scores import EntityScores
 
 BENCHMARK_HEAD = "anercorp"
 _FLAT_TYPES = frozenset({"PERS", "LOC", "ORG", "MISC"})

@@ -8,6 +8,7 @@ import csv
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -45,8 +46,6 @@ def evaluate(
     kind = file_kind(data)
     if seen_in is not None and task != "ner":
         raise FormatError(f"{seen_in}: only entities are met or not; leave it out for {task}")
-    if task != "topic" and data.suffix == ".gz":
-        raise FormatError(f"{data}: of packed files only topics are read; unpack it for {task}")
     known = None if seen_in is None else known_entities(seen_in)
     if task == "ner" and kind == "conll":
         scores = score_conll(list(read_sentences(data)), tagger, head, known)
@@ -55,7 +54,10 @@ def evaluate(
         scores = score_entities(with_entities(_documents(data)), tagger, head, known)
     elif task == "topic":
         _require(kind in ("khabar", "topics"), task, data, "topic JSONL or khabar JSONL")
-        scores = score_topics(read_topics(data), tagger)
+        labels = tagger.reader.text_heads[0].labels
+        documents = list(read_topics(data, labels))
+        _tell_left_out(documents, labels, data)
+        scores = score_topics(documents, tagger)
     elif task == "claim":
         _require(kind in ("khabar", "ans"), task, data, "khabar JSONL or an ANS CSV (s1,s2,stance)")
         scores = score_claims(read_ans_pairs(data) if kind == "ans" else _documents(data), tagger)
@@ -118,7 +120,9 @@ def _require_head(task: str, tagger: Tagger, asked: str | None) -> None:
             f"{bundle.folder}: no head for --task {task}, this bundle has {names}; give another "
             "--bundle"
         )
-    if task == "ner" and asked is not None and bundle.head(asked).name not in able:
+    if task != "ner" and asked is not None:
+        raise BundleError(f"{bundle.folder}: --task {task} has one head; leave --head {asked} out")
+    if asked is not None and bundle.head(asked).name not in able:
         raise BundleError(
             f"{bundle.folder}: head {asked!r} does not tag words; give --head one of "
             f"{', '.join(able)}"
@@ -130,6 +134,18 @@ def _require(fits: bool, task: str, data: Path, formats: str) -> None:
         raise FormatError(
             f"{data}: --task {task} reads {formats}; this file is another kind (an ANS CSV is "
             "--task claim)"
+        )
+
+
+def _tell_left_out(documents: Sequence[Document], labels: Sequence[str], data: Path) -> None:
+    """Say which topics of a file a head does not have: their texts are not scored."""
+    found = Counter(d.topic for d in documents if d.topic is not None and d.topic not in labels)
+    if found:
+        log.warning(
+            "%s: topics that the head does not have, left out: %s; it has %s",
+            data.name,
+            ", ".join(f"{topic} {count} times" for topic, count in found.most_common()),
+            ", ".join(labels),
         )
 
 

@@ -72,6 +72,7 @@ class LabelQuestions:
             [answer.confidence for answer in answers],
             self.skipped,
             [_is_hit(answer, gold) for answer, gold in zip(answers, evidence, strict=True)],
+            [article.id for article in some_of(self.articles, chosen)],
         )
 
 

@@ -1,11 +1,11 @@
-"""Scores: entity F1 by seqeval's reading of tags, accuracy and macro F1, bootstrap intervals of one
-system and of the difference of two, calibration error.
+"""Scores: entity F1 by seqeval's reading of tags, accuracy and macro F1 with their intervals,
+calibration error.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -16,9 +16,9 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 from sklearn.metrics import precision_recall_fscore_support
 
-Floats = npt.NDArray[np.float64]
+from training.evaluation.intervals import Floats, bootstrap
+
 Counts = tuple[int, int, int]  # right, predicted, gold
-RESAMPLES = 1000
 ECE_BINS = 10
 CHANCE_DRAWS = 200
 
@@ -170,33 +170,6 @@ def _f1_of_rows(rows: Floats) -> float:
     return f1_of(rows.sum(axis=0))[2]
 
 
-def bootstrap(rows: Floats, score: Callable[[Floats], float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of a score over items drawn with replacement (Efron 1979), 1000
-    times.
-    """
-    rng = np.random.default_rng(seed)
-    draws = [score(rows[rng.integers(0, len(rows), len(rows))]) for _ in range(RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return round(float(low), 4), round(float(high), 4)
-
-
-def paired_bootstrap(
-    first: Floats, second: Floats, score: Callable[[Floats], float], seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile interval of score(first) - score(second) for two systems on the same
-    items: each of 1000 draws takes the same items of both (Efron and Tibshirani 1993; Koehn 2004).
-    """
-    if len(first) != len(second):
-        raise ValueError(f"paired systems need the same items, got {len(first)} and {len(second)}")
-    rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(0, len(first), len(first))
-        differences.append(score(first[drawn]) - score(second[drawn]))
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return round(float(low), 4), round(float(high), 4)
-
-
 def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
     """Expected calibration error in ten equal bins (Guo et al. 2017); None where nothing was
     predicted.
@@ -239,7 +212,8 @@ class LabelScores:
     """One label an item: gold, predicted, and the confidence of what was predicted.
 
     `skipped` counts items that had no gold for the task; None leaves it out of the report. `hits`
-    says of each item whether the surest evidence overlaps that in gold, None where gold has none.
+    says of each item whether the surest evidence overlaps that in gold, None where gold has none,
+    `articles` which article it is asked of, where that is told.
     """
 
     gold: Sequence[str]
@@ -247,6 +221,7 @@ class LabelScores:
     confidences: Sequence[float]
     skipped: int | None = None
     hits: Sequence[bool | None] = ()
+    articles: Sequence[str | None] = ()
     metric: str = field(default="macro_f1", init=False)
 
     def rows(self) -> Floats:
@@ -259,7 +234,7 @@ class LabelScores:
         )
 
     def value(self, rows: Floats) -> float:
-        """Macro F1 of some rows, over the labels that occur in them."""
+        """Macro F1 of some rows, over the labels that occur in their gold."""
         return _macro_f1(rows, len(set(self.gold)))
 
     def take(self, chosen: Sequence[int]) -> LabelScores:
@@ -270,6 +245,7 @@ class LabelScores:
             [self.confidences[i] for i in chosen],
             self.skipped,
             [self.hits[i] for i in chosen] if self.hits else (),
+            [self.articles[i] for i in chosen] if self.articles else (),
         )
 
     def report(self) -> dict[str, Any]:
@@ -277,6 +253,7 @@ class LabelScores:
         calibration error.
         """
         labels, pairs = sorted(set(self.gold)), self.rows()
+        interval = partial(bootstrap, articles=self.articles)
         columns = precision_recall_fscore_support(
             self.gold, self.predicted, labels=labels, zero_division=0
         )
@@ -286,7 +263,7 @@ class LabelScores:
                 "recall": round(float(r), 4),
                 "f1": round(float(f), 4),
                 "support": int(n),
-                "interval": bootstrap(pairs, partial(_label_f1, label=i)),
+                "interval": interval(pairs, partial(_label_f1, label=i)),
             }
             for i, (label, p, r, f, n) in enumerate(zip(labels, *columns, strict=True))
         }
@@ -296,8 +273,8 @@ class LabelScores:
             "accuracy": round(float(right.mean()), 4),
             "macro_f1": round(float(np.mean(columns[2])), 4),
             "per_label": per_label,
-            "interval": bootstrap(pairs, self.value),
-            "accuracy_interval": bootstrap(
+            "interval": interval(pairs, self.value),
+            "accuracy_interval": interval(
                 pairs, lambda rows: float((rows[:, 0] == rows[:, 1]).mean())
             ),
             **calibration(self.confidences, right.tolist()),
@@ -309,13 +286,17 @@ class LabelScores:
         """How often the surest evidence is right (hit@1), of the items that have evidence in gold;
         an answer without any misses.
         """
-        hits = np.array([hit for hit in self.hits if hit is not None], dtype=float)
-        if not len(hits):
+        asked = [i for i, hit in enumerate(self.hits) if hit is not None]
+        if not asked:
             return {}
+        hits = np.array([self.hits[i] for i in asked], dtype=float)
+        articles = [self.articles[i] for i in asked] if self.articles else ()
         return {
             "evidence_items": len(hits),
             "evidence_hit_at_1": round(float(hits.mean()), 4),
-            "evidence_interval": bootstrap(hits, lambda rows: float(rows.mean())),
+            "evidence_interval": bootstrap(
+                hits, lambda rows: float(rows.mean()), articles=articles
+            ),
         }
 
 
@@ -327,13 +308,13 @@ def label_scores(
 
 
 def _macro_f1(pairs: Floats, labels: int) -> float:
-    """The mean F1 of the labels that occur, of (items, 2: gold, predicted)."""
-    found = [i for i in range(labels) if (pairs == i).any()]
-    return float(np.mean([_label_f1(pairs, label) for label in found])) if found else 0.0
+    """The mean F1 of the labels that occur in gold, of (items, 2: gold, predicted)."""
+    return float(np.nanmean([_label_f1(pairs, label) for label in range(labels)]))
 
 
 def _label_f1(pairs: Floats, label: int) -> float:
-    """The F1 of one label, of (items, 2: gold, predicted); 0 where it does not occur."""
+    """The F1 of one label, of (items, 2: gold, predicted); nan where gold does not have it."""
     gold, predicted = pairs[:, 0] == label, pairs[:, 1] == label
-    total = gold.sum() + predicted.sum()
-    return float(2 * (gold & predicted).sum() / total) if total else 0.0
+    if not gold.any():
+        return float("nan")
+    return float(2 * (gold & predicted).sum() / (gold.sum() + predicted.sum()))

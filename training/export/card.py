@@ -110,9 +110,10 @@ def _imported_opening(manifest: Manifest, imported: dict[str, Any]) -> str:
 def _scores(manifest: Manifest) -> list[str]:
     return [
         "Of the exported int8 model, on development splits that it was not trained on, with 95 % "
-        f"bootstrap intervals over items, {_seeds(manifest)}. `runs/splits` is written by `khabar "
-        "splits runs/splits`; ECE is the expected calibration error in ten bins, in brackets what "
-        "as many items would show by chance if every confidence were true.",
+        "bootstrap intervals over items, those of one article together, "
+        f"{_seeds(manifest)}. `runs/splits` is written by `khabar splits runs/splits`; ECE is the "
+        "expected calibration error in ten bins, in brackets what as many items would show by "
+        "chance if every confidence were true.",
         score_table(manifest.scores),
         *(_label_table(entry) for entry in manifest.scores),
     ]

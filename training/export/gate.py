@@ -14,7 +14,8 @@ from typing import Any
 
 from serving.tagger import Tagger
 from training.evaluation.development import DevSet, dev_sets, log_row
-from training.evaluation.scores import Scores, paired_bootstrap
+from training.evaluation.intervals import paired_bootstrap
+from training.evaluation.scores import Scores
 from training.export.quantisation import ExportError
 from training.settings import Recipe
 from training.splits import every_nth

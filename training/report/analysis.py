@@ -18,8 +18,9 @@ from annotations.clitics import NameLexicon
 from annotations.schema import Span
 from annotations.text import words
 from training.evaluation.development import taught
+from training.evaluation.intervals import bootstrap
 from training.evaluation.novelty import Known, surface_key
-from training.evaluation.scores import ECE_BINS, bootstrap, calibration_error, f1_of
+from training.evaluation.scores import ECE_BINS, calibration_error, f1_of
 from training.leakage import HeldOut
 from training.preparation import recipe_heads
 from training.report.answers import Answers, EntityItem, LabelItem
