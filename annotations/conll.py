@@ -196,11 +196,13 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
         )
         spans = kept
     held = 0
+    empty = True
+    first_letters = [span.end - len(document.surface(span).lstrip()) for span in spans]
     for low, high in sentences(document.text):
         ranges = [(low + a, low + b) for a, b in words(document.text[low:high])]
         found: list[WordSpan] = []
-        for span in spans:
-            place = words_of(span.start, span.end, ranges) if low <= span.start < high else None
+        for span, letter in zip(spans, first_letters, strict=True):
+            place = words_of(span.start, span.end, ranges) if low <= letter < high else None
             if place is None:
                 continue
             held += 1
@@ -220,6 +222,7 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
         _note(notes, "entity inside another of its type left out: CoNLL holds one a type", lost)
         if not ranges:
             continue  # invisible signs alone
+        empty = False
         yield Sentence(
             tuple(document.text[a:b] for a, b in ranges),
             tuple(
@@ -228,6 +231,7 @@ def document_sentences(document: Document, flat: bool, notes: Counter[str]) -> I
             ),
         )
     _note(notes, "entity without a word left out", len(spans) - held)
+    _note(notes, "document without a word left out", empty)
 
 
 def _note_left_out(document: Document, notes: Counter[str]) -> None:

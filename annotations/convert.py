@@ -143,6 +143,11 @@ class Conversion:
         """
         kind = kind or format_of(path)
         _require(path)
+        if kind != "labelstudio" and (self.annotator is not None or self.predictions):
+            raise FormatError(
+                f"{path}: annotators and predictions are of Label Studio tasks, this is {kind}; "
+                "leave --annotator and --predictions out"
+            )
         if kind == "khabar":
             yield from read_documents(path)
         elif kind == "markup":
@@ -185,6 +190,11 @@ class Conversion:
         `model_version` makes Label Studio tasks with predictions, to be corrected by a person.
         """
         kind = kind or format_of(path)
+        if model_version is not None and kind != "labelstudio":
+            raise FormatError(
+                f"{path}: predictions of a model are of Label Studio tasks, this is {kind}; "
+                "leave --model-version out"
+            )
         if path.suffix == PACKED and kind != "brat":
             raise FormatError(
                 f"{path}: what is written is not packed; leave {PACKED} out of its name"

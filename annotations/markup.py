@@ -10,7 +10,8 @@ r"""Annotated news as a person types it: entities in brackets, the rest on lines
 Brackets nest: `[OCC وزير [ORG الصحة]]`. A target with `#1` is the first place in the text where it
 stands, one without is a phrase; evidence and `scope: …` are quoted from the text and need their `#`
 only where they stand more than once; `-` is no evidence. A backslash keeps the sign after it, `\n`
-and `\r` are line ends. Every document without crossing spans is written and read again as it was.
+and `\r` are line ends. Every document without crossing spans is written and read again as it was,
+its entities in order.
 """
 
 from __future__ import annotations

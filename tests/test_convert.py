@@ -162,3 +162,22 @@ def test_a_target_elsewhere_than_its_place_is_refused(tmp_path: Path, name: str)
     document = Document("d", "قال الوزير", stances=(Stance("وزير الصحة", "favor", 4, 10),))
     with pytest.raises(FormatError, match=r"^d: .*\[4, 10\) is no[t ]"):
         Conversion().write(tmp_path / name, [document])
+
+
+def test_an_entity_that_begins_between_sentences_and_a_document_without_words_are_told() -> None:
+    text = "قال. عاد"
+    made, notes = sentences_of(Document("a", text, entities=(Span(4, 8, "ORG"),)))
+    assert [s.tags for s in made] == [(("O",), ("O",)), (("B-ORG",),)]
+    assert notes == {"entity widened to whole words": 1}
+    made, notes = sentences_of(Document("b", " \n", entities=()))
+    assert made == [] and notes == {"document without a word left out": 1}
+
+
+def test_what_is_said_of_label_studio_is_not_said_of_another_format(tmp_path: Path) -> None:
+    document, path = seed_document(), tmp_path / "a.jsonl"
+    with pytest.raises(FormatError, match="leave --model-version out"):
+        Conversion().write(path, [document], model_version="m")
+    Conversion().write(path, [document])
+    for conversion in (Conversion(annotator="7"), Conversion(predictions=True)):
+        with pytest.raises(FormatError, match="leave --annotator and --predictions out"):
+            list(conversion.read(path))
