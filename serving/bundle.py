@@ -70,6 +70,11 @@ class Head(_Settings):
     mirrored: bool = False
     scheme: Scheme = "iob2"
 
+    def uncalibrated(self) -> Head:
+        """The head as it is before anything is fitted."""
+        fitted = ("temperature", "biases", "slope", "intercept", "transitions")
+        return Head(**self.model_dump(exclude=set(fitted)))
+
     @model_validator(mode="after")
     def _one_bias_a_label(self) -> Head:
         if self.biases and (

@@ -30,7 +30,7 @@ from training.encoders.sources import load_encoder
 from training.export.card import model_card
 from training.export.onnx_export import ExportError
 from training.model import MultiHeadModel
-from training.recipe import rescore
+from training.recipe import recalibrate, rescore
 from training.settings import load_recipe
 
 Logits = dict[str, NDArray[np.float32]]
@@ -256,6 +256,28 @@ def test_a_bundle_is_scored_again_without_another_training(
     assert "### stance on authored news dev" in (folder / CARD).read_text("utf-8")
     assert (folder / MODEL).read_bytes() == (smoke_bundle / MODEL).read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_bundle_is_calibrated_again_under_a_version_of_its_own(
+    smoke_bundle: Path, tmp_path: Path
+) -> None:
+    folder, again = (tmp_path / name for name in ("mine", "again"))
+    shutil.copytree(smoke_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text("utf-8"))
+    manifest["training"]["recipe"]["sources"] = [{"corpus": "authored-stances", "head": "stance"}]
+    for head in manifest["heads"]:
+        head.update({"temperature": 7.0} if head["kind"] == "pair" else {})
+    (folder / "bundle.json").write_text(json.dumps(manifest, ensure_ascii=False), "utf-8")
+    shutil.copytree(folder, again)
+    for place in (folder, again):
+        assert recalibrate(place, "9.9") == place
+    bundle = Bundle.load(folder)
+    assert bundle.version == bundle.manifest.training["recipe"]["version"] == "9.9"
+    assert bundle.manifest == Bundle.load(again).manifest
+    assert bundle.head("stance").temperature not in (1.0, 7.0)
+    assert bundle.head("claim") == bundle.head("claim").uncalibrated()  # nothing to fit it on
+    assert [score["head"] for score in bundle.manifest.scores] == ["stance"]
+    assert (folder / MODEL).read_bytes() == (smoke_bundle / MODEL).read_bytes()
 
 
 def test_a_bundle_of_an_unknown_setting_is_not_scored_again(

@@ -180,6 +180,21 @@ def rescore(bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")])
 
 
 @training_app.command()
+def recalibrate(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    version: Annotated[str, typer.Option(help="Its version from now on.")],
+) -> None:
+    """Fit the confidences of a bundle again on the calibration parts of its recipe's sources, and
+    score it; the model stays as it is.
+    """
+    log_to_stderr()
+    with plain_errors(), training_parts():
+        from training.recipe import recalibrate as calibrate_again
+
+        typer.echo(str(calibrate_again(bundle, version)))
+
+
+@training_app.command()
 def splits(folder: Annotated[Path, typer.Argument(help="Where to write them.")]) -> None:
     """Write the committed splits to score and compare on: ANERcorp's train file as CoNLL, and the
     annotated passages of ANT as JSONL, also as two annotators had them.

@@ -198,13 +198,40 @@ def rescore(folder: Path) -> Path:
     written anew, the model stays as it is.
     """
     bundle = Bundle.load(folder)
-    if "recipe" not in bundle.manifest.training:
-        raise TrainingError(f"{folder}: was imported, not trained; score it with `khabar evaluate`")
-    recipe = validated(bundle.manifest.training["recipe"], Recipe, f"{folder}/{MANIFEST}")
-    scores = evaluate_heads(Tagger(bundle), recipe)
+    scores = evaluate_heads(Tagger(bundle), _recipe_of(bundle))
     with beside(folder) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         return finish(partial, folder, bundle.manifest.model_copy(update={"scores": scores}))
+
+
+def recalibrate(folder: Path, version: str) -> Path:
+    """Calibrate the heads of a bundle again on the calibration parts of its recipe's sources, and
+    score it; the model stays as it is. As it answers otherwise then, it gets a version of its own.
+    """
+    bundle = Bundle.load(folder)
+    recipe = _recipe_of(bundle).model_copy(update={"version": version})
+    manifest = bundle.manifest.model_copy(
+        update={
+            "version": version,
+            "heads": tuple(head.uncalibrated() for head in bundle.manifest.heads),
+            "training": bundle.manifest.training | {"recipe": recipe.model_dump(mode="json")},
+        }
+    )
+    with beside(folder) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        write_manifest(partial, manifest)
+        manifest = manifest.model_copy(update={"heads": calibrate(partial, manifest, recipe)})
+        write_manifest(partial, manifest)
+        scores = evaluate_heads(Tagger.from_bundle(partial), recipe)
+        return finish(partial, folder, manifest.model_copy(update={"scores": scores}))
+
+
+def _recipe_of(bundle: Bundle) -> Recipe:
+    if "recipe" not in bundle.manifest.training:
+        raise TrainingError(
+            f"{bundle.folder}: was imported, not trained; score it with `khabar evaluate`"
+        )
+    return validated(bundle.manifest.training["recipe"], Recipe, f"{bundle.folder}/{MANIFEST}")
 
 
 def _manifest(
