@@ -7,14 +7,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import TextIO
 
 from annotations.errors import FormatError
 from annotations.jsonl import parse_document
 from annotations.schema import Document
-from serving.batch.folders import below
+from serving.batch.folders import below, is_special
 
 STANDARD_INPUT = "-"
-SUFFIXES = (".txt", ".jsonl", ".json")  # of the articles in a folder
+SUFFIXES = (".txt", ".jsonl", ".ndjson", ".json")  # of the articles in a folder
+_OF_BATCH = (".csv", ".tsv", ".parquet", ".html", ".htm", ".gz", ".zst")
 _KINDS_TOLD = 10
 _BYTE_ORDER_MARK = "\ufeff"  # stays in an article, whose offsets count it; JSON has no place for it
 
@@ -28,9 +30,8 @@ def read_articles(names: Sequence[str], left_out: Counter[str] | None = None) ->
     """
     for name in names:
         if name == STANDARD_INPUT:
-            yield from _of_text(
-                _decode(sys.stdin.buffer.read(), "standard input"), "standard input", None
-            )
+            data = standard_input().buffer.read()
+            yield from _of_text(_decode(data, "standard input"), "standard input", None)
             continue
         path = Path(name)
         if path.is_dir():
@@ -39,6 +40,13 @@ def read_articles(names: Sequence[str], left_out: Counter[str] | None = None) ->
             files = [path]
         for file in files:
             yield from _of_file(file)
+
+
+def standard_input() -> TextIO:
+    """Standard input, where somebody left it open."""
+    if sys.stdin is None:
+        raise FormatError("standard input: is closed; write articles to it, or give a file")
+    return sys.stdin
 
 
 def kind_of(name: str) -> str:
@@ -60,7 +68,7 @@ def _in_folder(folder: Path, left_out: Counter[str]) -> list[Path]:
         path = Path(name)
         if is_folder or path.name.startswith("."):
             continue
-        if path.suffix in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES and not is_special(name):
             found.append(path)
         else:
             left_out[kind_of(name)] += 1
@@ -70,6 +78,9 @@ def _in_folder(folder: Path, left_out: Counter[str]) -> list[Path]:
 
 
 def _of_file(path: Path) -> Iterator[Document]:
+    suffix = path.suffix.lower()
+    if suffix in _OF_BATCH:
+        raise FormatError(f"{path}: of {suffix} files only `khabar batch` reads articles; use that")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -77,10 +88,10 @@ def _of_file(path: Path) -> Iterator[Document]:
             f"{path}: cannot be read ({error.strerror}); give a text file, a .jsonl or a folder"
         ) from None
     text, where = _decode(data, str(path)), str(path)
-    if path.suffix == ".json" and _is_one_value(text := text.removeprefix(_BYTE_ORDER_MARK)):
+    if suffix == ".json" and _is_one_value(text := text.removeprefix(_BYTE_ORDER_MARK)):
         yield parse_document(text, where)
     else:
-        yield from _of_text(text, where, path.suffix in (".jsonl", ".json"))
+        yield from _of_text(text, where, suffix in (".jsonl", ".ndjson", ".json"))
 
 
 def _is_one_value(text: str) -> bool:

@@ -73,6 +73,8 @@ class Tagger:
         self, articles: Sequence[str | Document | Article], max_code_points: int | None = None
     ) -> list[Prediction]:
         """A prediction an article, in order; what cannot be read gets an `error` of its own."""
+        if isinstance(articles, str):
+            raise TypeError("articles are a list, and this is one string; give [text]")
         asked = [Article.of(article) for article in articles]
         problems = [
             article_problem(article, max_code_points) or self._unread(article) for article in asked

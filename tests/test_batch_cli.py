@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from serving.batch.cli import batch_app
 from serving.batch.estimate import estimate
 from serving.batch.options import BatchOptions
+from serving.batch.progress import Pace, progress_to
 from serving.batch.sources import find_sources
 from serving.bundle import DEFAULT_FOLDER
 from serving.tagger import Tagger
@@ -99,6 +100,9 @@ def test_rejects_are_told_and_fail_under_strict_alone(tmp_path: Path, given: Pat
     [
         (["missing.jsonl", "out"], "missing.jsonl: cannot be read"),
         (["--column", "text", "a", "out"], "--column text: write FIELD=NAME"),
+        (["--column", "text=a", "--column", "text=b", "a", "out"], "text is in a already"),
+        (["", "out"], "an input is an empty name"),
+        (["--format", "parquet", "-", "out"], "standard input: Parquet needs a file"),
         (["--sample", "2", "a", "out"], "--sample 2.0: give a share"),
         (["--target", "auto", "--target", "x", "a", "out"], "--target auto asks about the main"),
         (["out"], "Missing argument"),
@@ -187,6 +191,12 @@ def test_a_signal_exits_with_130_and_the_job_goes_on(
     signal.signal(signal.SIGINT, before)
     assert done.status == 130
     assert done.err.endswith("out: interrupted; start the same command to go on\n")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.batch.engines.LocalEngine", lambda b, options, w: Signalled(options))
+        anew = Done("--restart", *words)
+    signal.signal(signal.SIGINT, before)
+    assert anew.err.endswith("start the same command without --restart to go on\n")
     assert "in 3 parts (1 were done already)" in Done(*words).out
 
 
@@ -296,3 +306,18 @@ def test_the_shipped_bundle_gives_what_the_tagger_does(
     )
     assert {name: row[name] for name in found} == found
     assert all(row[name] is None for name in row.keys() - found.keys())
+
+
+def test_an_output_that_was_changed_cannot_be_compared(tmp_path: Path, given: Path) -> None:
+    for name in ("one", "two"):
+        Done(given, tmp_path / name)
+    assert Done("batch-compare", tmp_path / "one", tmp_path / "two").status == 0
+    (part,) = (tmp_path / "two" / "parts").iterdir()
+    part.write_bytes(part.read_bytes().replace(b"a", b"b", 1))
+    done = Done("batch-compare", tmp_path / "one", tmp_path / "two")
+    assert done.status == 2 and "lost or changed after it was written" in done.err
+
+
+def test_a_closed_standard_error_shows_no_progress() -> None:
+    for json_logs in (False, True):
+        progress_to(None, json_logs).show("note", Pace(), message="نص")

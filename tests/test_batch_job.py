@@ -95,6 +95,34 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, given: Path) -> No
     assert other.exists()
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [{"name": "My web app"}, [], {"format": 2, "job": {}, "complete": True, "parts": []}],
+)
+def test_the_manifest_of_another_program_is_not_ours_to_restart(
+    tmp_path: Path, given: Path, manifest: object
+) -> None:
+    out = tmp_path / "web"
+    (out / "parts").mkdir(parents=True)
+    (out / "parts" / "engine.stl").write_text("precious")
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    for restart in (False, True):
+        with pytest.raises(UsageError, match="holds files that no batch job wrote"):
+            run([given], out, restart=restart)
+    assert (out / "parts" / "engine.stl").read_text() == "precious"
+
+
+def test_a_restart_leaves_what_it_did_not_write(tmp_path: Path, given: Path) -> None:
+    out = tmp_path / "out"
+    run([given], out)
+    (out / "parts" / "notes.txt").write_text("mine")
+    (out / "manifest.json").write_text("{")  # damaged
+    with pytest.raises(UsageError, match="damaged; begin anew with --restart"):
+        run([given], out)
+    assert run([given], out, restart=True).articles == 7
+    assert (out / "parts" / "notes.txt").read_text() == "mine"
+
+
 def test_an_empty_folder_is_taken_and_one_whose_job_died_at_once(
     tmp_path: Path, given: Path
 ) -> None:

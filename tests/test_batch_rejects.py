@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from serving.batch import formats, rows
+from serving.batch import formats, opened, rows, tables
 from serving.batch.bytestream import Meter
 from serving.batch.formats import read_rows
 from serving.batch.options import BatchOptions
@@ -135,8 +135,29 @@ def test_a_stray_quote_takes_no_other_row_in(tmp_path: Path) -> None:
 
 
 def test_a_quote_within_a_cell_is_a_letter(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", 'id,text\n1,بطول 5" و"ب\n2,"قال ""لا"" "نعم\n')
+    path = write(tmp_path / "a.csv", 'id,text\n1,بطول 5" و"ب\n2,"قال ""لا"" نعم"\n')
     assert read(path) == [Article('بطول 5" و"ب', id="1"), Article('قال "لا" نعم', id="2")]
+
+
+@pytest.mark.parametrize("cell", ['"خطة" الحكومة', '"قال "نعم" في بغداد"', '"قال ""لا"" "نعم'])
+def test_a_quote_that_is_closed_inside_of_a_cell_is_a_reject(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "a.csv", f"id,text\na,{TEXT}\n1,{cell}\nb,{TEXT}\n")
+    assert read(path) == [BOTH[0], ("not_csv", "a.csv", 3), BOTH[1]]
+    _, row, _ = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert row.problem is not None and "closed inside of a cell; double" in row.problem[1]
+    assert row.raw.decode() == f"1,{cell}"
+
+
+def test_rows_that_an_open_quote_took_in_are_kept_where_the_file_breaks_off(tmp_path: Path) -> None:
+    numbers = Random(0).sample(range(10**9), 600)
+    text = f'id,text\na,{TEXT}\n1,"{TEXT}\n' + "".join(f"{n},{TEXT}\n" for n in numbers)
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(text.encode())[:-20])
+    first, row, last = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert (first.line, row.line) == (2, 3) and row.problem is not None
+    assert "breaks off inside of the row from line 3; a quote may be open" in row.problem[1]
+    assert row.raw.count(b"\n") > 100 and row.raw in text.encode()
+    assert last.problem is not None and "compressed data ends early" in last.problem[1]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
@@ -221,7 +242,8 @@ def test_a_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
 def test_a_row_that_is_too_large_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1000)
+    for module in (formats, opened, tables):
+        monkeypatch.setattr(module, "MAX_ROW_BYTES", 1000)
     head = "id,text\n" if name == "a.csv" else ""
     large = {"a.jsonl": line(text="ا" * 2000), "a.txt": "ا" * 2000, "a.csv": "b," + "ا" * 2000}
     after = "" if name == "a.txt" else {"a.jsonl": line(), "a.csv": f"a,{TEXT}"}[name]

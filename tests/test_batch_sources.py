@@ -264,3 +264,53 @@ def failing(fault: Exception) -> Any:
         raise fault
 
     return fail
+
+
+def test_a_pipe_is_a_reject_in_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", line())
+    os.mkfifo(tmp_path / "p.txt")
+    assert read(tmp_path) == [Article(TEXT, id="a"), ("unreadable", "p.txt", None)]
+    with pytest.raises(UsageError, match=r"p\.txt: is a pipe or a device; write it to standard"):
+        read(tmp_path / "p.txt")
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an input is an empty name"):
+        find_sources([""], None)
+    with pytest.raises(UsageError, match="the output is an empty name"):
+        open_store("")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (f"[{line()}, {line()}]", [("not_object", "a", None)]),
+        ("<!-- c -->\n<?xml version='1.0'?>\n<html><body><p>" + TEXT, [TEXT]),
+        ("[قال] سالم", ["[قال] سالم"]),
+    ],
+)
+def test_what_no_suffix_names_is_told_by_its_content(
+    tmp_path: Path, content: str, expected: list[Any]
+) -> None:
+    found = read(write(tmp_path / "a", content))
+    assert [f.text if isinstance(f, Article) else f for f in found] == expected
+
+
+def test_content_is_told_in_the_encoding_of_the_job(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(f"{line('a')}\n{line('b')}\n".encode("utf-16"))
+    assert [a.id for a in read(path, encoding="utf-16")] == ["a", "b"]
+    assert BatchOptions(encoding="UTF8") == BatchOptions(encoding="utf-8")
+
+
+def test_an_object_over_several_lines_is_one_row_however_it_is_laid_out(tmp_path: Path) -> None:
+    long = TEXT + " نص" * 20_000
+    for text, layout in (
+        (long, f'{{"id": "a",\n "text": "{long}"}}'),
+        (long, f'{{"text": "{long}",\n "id": "a"}}'),
+        (TEXT, f'{{"id": "a"\n, "text": "{TEXT}"\n}}\n'),
+    ):
+        assert read(write(tmp_path / "a.json", layout)) == [Article(text, id="a")]
+    packed = tmp_path / "b.json.gz"
+    packed.write_bytes(gzip.compress(b"{") + gzip.compress(f'\n"text": "{TEXT}"}}'.encode()))
+    assert [a.text for a in read(packed)] == [TEXT]

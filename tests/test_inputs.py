@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from annotations.errors import FormatError
+from serving.batch.sources import find_sources
 from serving.inputs import left_out_words, read_articles
 from serving.prediction import Article
 
@@ -198,5 +200,30 @@ def test_a_folder_that_is_called_like_a_file_is_a_folder(tmp_path: Path) -> None
 
 def test_a_folder_without_articles_is_named(tmp_path: Path) -> None:
     write(tmp_path / "notes.md", "x")
-    with pytest.raises(FormatError, match=r"no \.txt, \.jsonl, \.json file in this folder"):
+    with pytest.raises(FormatError, match=r"no \.txt, \.jsonl, \.ndjson, \.json file in"):
         read(tmp_path)
+
+
+def test_a_suffix_is_read_in_any_case_and_ndjson_is_jsonl(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"id": f"{i}", "text": ARABIC}) + "\n" for i in range(2))
+    for name in ("A.JSONL", "b.ndjson", "c.Json"):
+        write(tmp_path / name, rows)
+        assert [article.id for article in read(tmp_path / name)] == ["0", "1"]
+    write(tmp_path / "D.TXT", ARABIC)
+    assert len(read(tmp_path)) == 7
+    os.mkfifo(tmp_path / "e.txt")
+    assert len(read(tmp_path)) == 7
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.parquet", "a.html", "a.jsonl.gz"])
+def test_what_batch_alone_reads_is_not_taken_for_a_text(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FormatError, match="only `khabar batch` reads articles"):
+        read(write(tmp_path / name, "id,text"))
+
+
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(FormatError, match="standard input: is closed"):
+        read("-")
+    with pytest.raises(FormatError, match="standard input: is closed"):
+        find_sources(["-"], None)

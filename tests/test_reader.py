@@ -12,6 +12,7 @@ from annotations.seed import seed_text
 from serving.bundle import Bundle, Head
 from serving.reader import Reader, Reading
 from serving.runtime import MAX_BATCH_TOKENS, Floats, Ints, padded
+from serving.tagger import Tagger
 
 LONG = " ".join(f"زار الوزير {i} مدينة القائم في العراق" for i in range(400))  # no sentence ends
 SENTENCES = ". ".join(f"زار الوزير {i} مدينة القائم" for i in range(400))
@@ -160,3 +161,8 @@ def test_the_real_model_reads_each_word_as_in_its_window_alone(smoke_bundle: Pat
     # int8 activations are scaled over a batch, so batch-mates move the scores a little
     assert reading.words["khabar"][owned] == pytest.approx(alone[rows], abs=0.1)
     assert np.ptp(alone[rows], axis=0).max() > 0.2  # else any word's scores would do
+
+
+def test_one_string_is_no_list_of_articles(smoke_bundle: Path) -> None:
+    with pytest.raises(TypeError, match=r"give \[text\]"):
+        Tagger.from_bundle(smoke_bundle).tag("نص قصير")

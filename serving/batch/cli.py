@@ -114,14 +114,14 @@ def batch(
     ] = False,
 ) -> None:
     """Tag an archive of articles; started again, it goes on where it was stopped."""
-    with _outcomes(output):
+    with _outcomes(output, restart):
         from serving.batch.engines import Wanted, chosen_engine
         from serving.batch.job import Job
 
         options = BatchOptions(
             input_format=cast(InputFormat | None, input_format),
             encoding=encoding,
-            columns=dict(_column(column) for column in columns or []),
+            columns=_columns(columns or []),
             targets=_targets(targets or []),
             claims=tuple(claims or ()),
             max_code_points=max_code_points,
@@ -151,10 +151,14 @@ def batch_compare(
     """Count the articles and spans that differ between two outputs of `khabar batch`."""
     with _outcomes(first):
         from serving.batch.comparison import compare
+        from serving.batch.errors import BatchError, UsageError
         from serving.batch.manifest import Manifest
         from serving.batch.store import open_store
 
-        found = compare(*(Manifest.finished(open_store(name)) for name in (first, second)))
+        try:
+            found = compare(*(Manifest.finished(open_store(name)) for name in (first, second)))
+        except BatchError as error:  # a file of one was lost or changed
+            raise UsageError(str(error)) from None
         typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else found.to_text())
         if not found.identical:
             raise typer.Exit(DIFFERENT)
@@ -199,19 +203,28 @@ def _targets(given: list[str]) -> Targets:
         raise UsageError(f"--target {error}") from None
 
 
-def _column(given: str) -> tuple[str, str]:
+def _columns(given: list[str]) -> dict[str, str]:
     from serving.batch.errors import UsageError
 
-    field, equals, name = given.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--column {given}: write FIELD=NAME, such as text=body")
-    return field, name
+    found: dict[str, str] = {}
+    for column in given:
+        field, equals, name = column.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--column {column}: write FIELD=NAME, such as text=body")
+        if field in found:
+            raise UsageError(f"--column {column}: {field} is in {found[field]} already; give one")
+        found[field] = name
+    return found
 
 
 @contextmanager
-def _outcomes(output: str) -> Iterator[None]:
-    """Errors and signals become words and the exit codes of this command."""
-    from serving.batch.errors import UsageError
+def _outcomes(output: str, restart: bool = False) -> Iterator[None]:
+    """Errors and signals become words and the exit codes of this command; one that began anew goes
+    on without `restart`.
+    """
+    from serving.batch.errors import BatchError, UsageError
+
+    command = "the same command without --restart" if restart else "the same command"
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -224,8 +237,10 @@ def _outcomes(output: str) -> Iterator[None]:
             except (UsageError, MissingExtraError) as error:
                 typer.echo(f"khabar: {error}", err=True)
                 raise typer.Exit(USAGE) from None
+            except BatchError as error:
+                raise BatchError(str(error).replace("the same command", command)) from None
     except KeyboardInterrupt:
-        typer.echo(f"khabar: {output}: interrupted; start the same command to go on", err=True)
+        typer.echo(f"khabar: {output}: interrupted; start {command} to go on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 from heapq import heapify, heappop, heappush
@@ -58,6 +59,15 @@ def matches(root: str, pattern: str) -> dict[str, bool]:
             if is_match(entry.name)
         }
     return found
+
+
+def is_special(path: str) -> bool:
+    """Whether a path leads to a pipe, a socket or a device, whose reading may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _is_new(folder: str, read: set[tuple[int, int]]) -> bool:

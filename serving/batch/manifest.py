@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from serving.batch.errors import BatchError, UsageError
@@ -22,6 +24,7 @@ FORMAT = 2  # of the files of an output: 2 has the tokens of each article
 MANIFEST, ALL_REJECTS, DONE = "manifest.json", "rejects.jsonl", "done"
 SUMMARY, OVERVIEW = "summary.json", "summary.html"
 _OURS = (RESULTS, ENTITIES, REJECTS, DONE)
+_PART = re.compile(r"part-\d{5,}\.(?:jsonl|parquet|json)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Manifest:
         """The manifest of a job, new or gone on with; an output of another job is refused."""
         job = json.loads(json.dumps(job))
         begun = store.size(MANIFEST) is not None
-        if not begun and store.names():
+        if not (_is_ours(store) if begun else not store.names()):
             raise UsageError(
                 f"{store.name}: holds files that no batch job wrote; give a new or empty folder"
             )
@@ -194,11 +197,25 @@ def _receipts(store: Store) -> Iterator[Receipt]:
             continue  # half of a receipt is none: its part is read again
 
 
+def _is_ours(store: Store) -> bool:
+    """Whether a manifest is that of a batch job, be it a damaged one: JSON of another program is
+    not.
+    """
+    try:
+        found = json.loads(store.read(MANIFEST))
+    except ValueError:
+        return True
+    if not isinstance(found, dict) or not isinstance(job := found.get("job"), dict):
+        return False
+    return {"format", "complete", "parts"} <= found.keys() and {"input", "options"} <= job.keys()
+
+
 def _clear(store: Store) -> None:
     """Delete what a batch job wrote, the manifest last: without it the rest belongs to nobody."""
     for folder in _OURS:
         for name in store.names(folder):
-            store.delete(name)
+            if _PART.fullmatch(PurePosixPath(name).name):
+                store.delete(name)
     for name in (OVERVIEW, SUMMARY, ALL_REJECTS, MANIFEST):
         store.delete(name)
 

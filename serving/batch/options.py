@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -58,6 +59,8 @@ class BatchOptions:
             )
         try:
             "".encode(self.encoding)
+            # one name for each, however it is spelt: the job is the same
+            object.__setattr__(self, "encoding", codecs.lookup(self.encoding).name)
         except (LookupError, UnicodeError):
             raise UsageError(
                 f"--encoding {self.encoding}: unknown; use utf-8, cp1256, utf-16, iso8859-6"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -127,8 +128,9 @@ class BarProgress:
             self.bar.set_description_str(pace.to_text())
 
 
-def progress_to(out: TextIO, json_logs: bool) -> Progress:
-    """The progress that fits where it goes."""
+def progress_to(out: TextIO | None, json_logs: bool) -> Progress:
+    """The progress that fits where it goes; None, a closed standard error, shows nothing."""
+    out = out or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 as long as the process
     if json_logs:
         return JsonProgress(out)
     return BarProgress(out) if out.isatty() else PlainProgress(out)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 
 from annotations.errors import KhabarError
 from serving.batch.errors import UsageError, extra, reason_of
-from serving.batch.folders import below, matches
+from serving.batch.folders import below, is_special, matches
 from serving.batch.options import InputFormat
 from serving.batch.store import LocalStore, RemoteStore, Store
-from serving.inputs import kind_of
+from serving.inputs import kind_of, standard_input
 
 STANDARD_INPUT = "-"
-_PACKED = (".gz", ".zst")
+PACKED = (".gz", ".zst")
 LeaveOut = Callable[[str], None]  # told of each file of another kind
 _FORMATS: dict[str, InputFormat] = {
     ".jsonl": "jsonl",
@@ -59,8 +59,10 @@ class Source:
     def open(self) -> Iterator[BinaryIO]:
         """The file's bytes as they lie there."""
         if self.path == STANDARD_INPUT:
-            yield sys.stdin.buffer
+            yield standard_input().buffer
             return
+        if self.is_local and is_special(self.path):
+            raise OSError(errno.ENXIO, "a pipe, a socket or a device, which may never end")
         with self.filesystem.open(self.path, "rb") as file:
             yield file
 
@@ -115,7 +117,12 @@ def fingerprint(sources: Sequence[Source]) -> dict[str, Any]:
 def _of_name(
     name: str, given: InputFormat | None, output: Store | None, left_out: Counter[str]
 ) -> list[Source]:
+    if not name:
+        raise UsageError("an input is an empty name; give a file, a folder, a glob or a URL")
     if name == STANDARD_INPUT:
+        if given == "parquet":
+            raise UsageError("standard input: Parquet needs a file, which can be read in any order")
+        standard_input()
         return [Source("stdin", STANDARD_INPUT, given, None)]
     try:
         filesystem, path = extra("fsspec.core").url_to_fs(name)
@@ -279,6 +286,8 @@ def _is_hidden(path: str, folder: str) -> bool:
 
 
 def _of_file(name: str, filesystem: Any, path: str, given: InputFormat | None) -> Source:
+    if _is_local(filesystem) and is_special(path):
+        raise UsageError(f"{name}: is a pipe or a device; write it to standard input and give -")
     try:
         info = filesystem.info(path)
         with filesystem.open(path, "rb"):
@@ -295,7 +304,7 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 def _format(path: str) -> InputFormat | None:
     name = PurePosixPath(path.lower())
-    return _FORMATS.get(PurePosixPath(name.stem).suffix if name.suffix in _PACKED else name.suffix)
+    return _FORMATS.get(PurePosixPath(name.stem).suffix if name.suffix in PACKED else name.suffix)
 
 
 def _relative(path: str, root: str) -> str:

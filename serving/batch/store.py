@@ -51,6 +51,8 @@ class Store(Protocol):
 
 def open_store(output: str) -> Store:
     """The store of a folder or of a URL that fsspec knows."""
+    if not output:
+        raise UsageError("the output is an empty name; give a folder or a URL")
     if "://" not in output:
         return LocalStore(Path(output))
     try:
