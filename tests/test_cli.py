@@ -224,7 +224,7 @@ def test_answers_can_be_documents_to_correct(smoke_bundle: Path, tmp_path: Path)
     ("make", "words"),
     [
         (lambda folder: folder / "missing.txt", "missing.txt: cannot be read"),
-        (lambda folder: folder, "no .txt, .jsonl, .json file in this folder"),
+        (lambda folder: folder, "no .txt, .jsonl, .ndjson, .json file in this"),
         (lambda folder: write(folder / "a.jsonl", "{"), "a.jsonl:1: not JSON"),
         (lambda folder: write(folder / "a.jsonl", '{"id": "a"}'), "a.jsonl:1: field 'text'"),
     ],
