@@ -16,7 +16,7 @@ import typer
 
 from annotations.agreement import agreement_report
 from annotations.catalogue import corpus_named
-from annotations.convert import Conversion, Format, replacing
+from annotations.convert import Conversion, Format, replacing, require_there
 from annotations.corpora import read_corpus
 from annotations.counts import counts
 from annotations.errors import FormatError, KhabarError
@@ -134,8 +134,7 @@ def labelstudio(
         tasks = folder / "tasks.json"
         if os.path.realpath(source) == os.path.realpath(tasks):
             raise FormatError(f"{tasks}: is what the project is made of; give another folder")
-        if not source.exists():
-            raise FormatError(f"{source}: no such file or folder; give one to read")
+        require_there(source)
         folder.mkdir(parents=True, exist_ok=True)
         conversion = Conversion()
         labels: set[str] = set()

@@ -99,7 +99,8 @@ def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
             _remove(partial)
 
 
-def _require(*paths: Path) -> None:
+def require_there(*paths: Path) -> None:
+    """Refuse paths at which nothing stands."""
     for path in paths:
         if not path.exists():
             raise FormatError(f"{path}: no such file or folder; give one to read")
@@ -142,7 +143,7 @@ class Conversion:
         Sentences of CoNLL, which have no ids, are `name` (by default the file's) and their number.
         """
         kind = kind or format_of(path)
-        _require(path)
+        require_there(path)
         if kind != "labelstudio" and (self.annotator is not None or self.predictions):
             raise FormatError(
                 f"{path}: annotators and predictions are of Label Studio tasks, this is {kind}; "
@@ -172,7 +173,7 @@ class Conversion:
         """
         name = _unpacked(first).stem
         if {format_of(first), format_of(second)} <= {"conll", "conll-flat"}:
-            _require(first, second)
+            require_there(first, second)
             one, other = list(read_sentences(first)), list(read_sentences(second))
             label_set = _label_set(chain(one, other))
             return list(_documents(one, name, label_set)), list(_documents(other, name, label_set))

@@ -10,6 +10,7 @@ import os
 import socket
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import fsspec
@@ -314,3 +315,17 @@ def test_an_object_over_several_lines_is_one_row_however_it_is_laid_out(tmp_path
     packed = tmp_path / "b.json.gz"
     packed.write_bytes(gzip.compress(b"{") + gzip.compress(f'\n"text": "{TEXT}"}}'.encode()))
     assert [a.text for a in read(packed)] == [TEXT]
+
+
+def test_a_long_first_line_of_json_that_breaks_off_is_kept(tmp_path: Path) -> None:
+    text = " ".join(map(str, Random(0).sample(range(10**9), 20_000)))
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(line(text=text).encode())[:-20])
+    row, last = read_rows(find_sources([str(path)], None), BatchOptions(), Meter())
+    assert len(row.raw) > 100_000 and line(text=text).encode().startswith(row.raw)
+    assert last.problem is not None and "compressed data ends early" in last.problem[1]
+
+
+def test_many_comments_before_what_is_no_html_take_no_time(tmp_path: Path) -> None:
+    text = "<!--a-->" * 200 + TEXT
+    assert [a.text for a in read(write(tmp_path / "a", text))] == [text]

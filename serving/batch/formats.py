@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -22,7 +23,10 @@ from serving.logs import fault_places
 
 _PARQUET = b"PAR1"
 _JSON = re.compile(r"\s*(?:\[\s*)?\{")
-_HTML = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype )?html", re.DOTALL | re.IGNORECASE)
+# possessive: of many comments each has one reading, not one with each after it
+_HTML = re.compile(
+    r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*+<(?:!doctype )?html", re.DOTALL | re.IGNORECASE
+)
 _PARQUET_BATCH = 256  # rows decoded at once
 _PARQUET_BUFFER = 1024 * 1024
 _NO_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO})
@@ -126,20 +130,14 @@ def _json(opened: Opened) -> Iterator[Row]:
     second begins.
     """
     encoding = opened.options.encoding
-    head, begin = b"", ""
-    while len(head) < MAX_ROW_BYTES and not begin.partition("\n")[2].strip():
-        chunk = next(opened.raw, None)
-        if chunk is None:
-            break
-        head += chunk
-        begin = head.decode(encoding, "ignore").removeprefix("\ufeff").lstrip()
+    raw, begin = _begun(opened.raw, encoding)
     if begin.startswith("["):
         raise DamagedError(
             "not_object",
             "a JSON array; write one object a line, as .jsonl, or name its --format",
         )
     first, _, then = begin.partition("\n")
-    opened = replace(opened, raw=chain([head], opened.raw))
+    opened = replace(opened, raw=raw)
     if then.strip() and (
         first.rstrip().endswith(("{", "[", ",", ":")) or then.lstrip()[0] in ",:]}"
     ):
@@ -184,6 +182,37 @@ def _parquet_row(name: str, number: int, row: Any) -> Row:
 
 def _plain(value: object) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _begun(raw: Iterator[bytes], encoding: str) -> tuple[Iterator[bytes], str]:
+    """The same chunks, and their text as far as the one in which something follows its first line;
+    where they break off before that, so do the chunks that are given back.
+    """
+    decoder = getincrementaldecoder(encoding)("ignore")
+    held: list[bytes] = []
+    pieces: list[str] = []
+    size, has_line = 0, False
+    try:
+        for chunk in raw:
+            held.append(chunk)
+            size += len(chunk)
+            piece = decoder.decode(chunk)
+            if not pieces:
+                piece = piece.removeprefix("\ufeff").lstrip()
+            if piece:
+                pieces.append(piece)
+            after = piece if has_line else piece.partition("\n")[2]
+            has_line = has_line or "\n" in piece
+            if after.strip() or size >= MAX_ROW_BYTES:
+                break
+    except DamagedError as error:
+        raw = _broken_off(error)
+    return chain(held, raw), "".join(pieces)
+
+
+def _broken_off(error: DamagedError) -> Iterator[bytes]:
+    yield from ()
+    raise error
 
 
 _READERS: dict[InputFormat, Callable[[Opened], Iterator[Row]]] = {
