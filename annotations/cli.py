@@ -22,6 +22,7 @@ from annotations.counts import counts
 from annotations.errors import FormatError, KhabarError
 from annotations.labelstudio_project import project_xml
 from annotations.schema import Document
+from annotations.text import SURROGATE
 from annotations.validate import placed, problems
 from annotations.view import diff_html, documents_html
 
@@ -44,7 +45,7 @@ def plain_errors() -> Iterator[None]:
         typer.echo(f"khabar: {error}", err=True)
         raise typer.Exit(1) from None
     except UnicodeEncodeError as error:
-        if "\ud800" <= error.object[error.start] <= "\udfff":
+        if SURROGATE.match(error.object, error.start):
             cure = "a text or name holds no Unicode (a lone surrogate); mend or remove it"
         else:
             cure = (

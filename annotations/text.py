@@ -154,12 +154,12 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return ranges
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def reject_surrogates(text: str, what: str) -> None:
     """Refuse text with lone surrogates, which is no Unicode text and cannot be sent back."""
-    found = _SURROGATE.search(text)
+    found = SURROGATE.search(text)
     if found:
         raise DocumentError(
             f"{what}: lone surrogate U+{ord(found.group()):04X} at code point "

@@ -11,7 +11,7 @@ from pathlib import Path
 from annotations.errors import FormatError, told
 from annotations.labels import LabelSchema, label_schema
 from annotations.schema import Document, Range, crossing_pairs, duplicates, judged_twice
-from annotations.text import is_diacritic
+from annotations.text import SURROGATE, is_diacritic
 
 CLAIM_LABELS = ("agree", "disagree", "discuss", "unrelated", "other")
 
@@ -126,7 +126,7 @@ def problems(documents: Iterable[Document]) -> Iterator[str]:
     schema = label_schema()
     seen: set[str] = set()
     for document in documents:
-        if any("\ud800" <= char <= "\udfff" for char in document.id + document.text):
+        if SURROGATE.search(document.id + document.text):
             yield f"{document.id!r}: the text or id holds a lone surrogate; mend or remove it"
         if document.id in seen:
             yield f"{document.id}: duplicate id; ids are unique within a file"

@@ -17,7 +17,7 @@ from serving.batch.errors import BatchError, UsageError, extra, reason_of
 from serving.batch.opened import Opened, lines_of, oversized, require_text
 from serving.batch.options import FIELDS, BatchOptions, InputFormat
 from serving.batch.rows import MAX_ROW_BYTES, Form, Row
-from serving.batch.sources import PACKED, STANDARD_INPUT, Source
+from serving.batch.sources import NOT_STREAMED, PACKED, STANDARD_INPUT, Source
 from serving.batch.tables import read_csv, read_tsv
 from serving.logs import fault_places
 
@@ -148,7 +148,7 @@ def _json(opened: Opened) -> Iterator[Row]:
 def _parquet(opened: Opened) -> Iterator[Row]:
     """The rows of a Parquet file, each as JSON of the mapped columns; row 1 is the first."""
     if opened.source.path == STANDARD_INPUT:
-        raise UsageError("standard input: Parquet needs a file, which can be read in any order")
+        raise UsageError(NOT_STREAMED)
     opened.file.seek(0)
     arrow = extra("pyarrow")
     try:

@@ -21,6 +21,7 @@ from serving.batch.store import LocalStore, RemoteStore, Store
 from serving.inputs import kind_of, standard_input
 
 STANDARD_INPUT = "-"
+NOT_STREAMED = "standard input: Parquet needs a file, which can be read in any order"
 PACKED = (".gz", ".zst")
 LeaveOut = Callable[[str], None]  # told of each file of another kind
 _FORMATS: dict[str, InputFormat] = {
@@ -121,7 +122,7 @@ def _of_name(
         raise UsageError("an input is an empty name; give a file, a folder, a glob or a URL")
     if name == STANDARD_INPUT:
         if given == "parquet":
-            raise UsageError("standard input: Parquet needs a file, which can be read in any order")
+            raise UsageError(NOT_STREAMED)
         standard_input()
         return [Source("stdin", STANDARD_INPUT, given, None)]
     try:
